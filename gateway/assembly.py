@@ -1,0 +1,151 @@
+"""A whole gateway from its configuration: resources opened in order, one TaskGroup over the pipeline's verbs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from gateway import pipeline
+from gateway.clock import Clock
+from gateway.codecs.client import CodecWorker
+from gateway.codecs.engine import Limits
+from gateway.codecs.errors import ProfileError
+from gateway.codecs.profiles import ProfileLibrary
+from gateway.config import Config
+from gateway.delivery.client import Delivery
+from gateway.delivery.window import DeliveryWindow
+from gateway.due import DueLedger
+from gateway.sources import chirpstack
+from gateway.spool.sealing import Rhythm, Sealer, start_event
+from gateway.spool.spool import Spool
+from gateway.spool.store import SpoolFile
+from gateway.status import StatusFile
+from wire.batch import Software
+from wire.configuration import ConfigError
+from wire.identity import SourceId
+from wire.keys import SigningKey
+from wire.mqtt import Link
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gateway:
+    """An assembled gateway: its parts are open, `run` starts it."""
+
+    config: Config
+    clock: Clock
+    spool: Spool
+    codecs: CodecWorker
+    profiles: dict[SourceId, str]
+    source: chirpstack.ChirpStackSource | None
+    sealer: Sealer
+    delivery: Delivery
+    status: StatusFile
+
+    async def run(self) -> None:
+        """Run until cancelled. Anything that is not a known fault falls through, and the supervisor starts us again."""
+        async with asyncio.TaskGroup() as tasks:
+            if self.source is not None:
+                carry = pipeline.carry(self.source, self.profiles, self.codecs, self.spool, self.sealer)
+                tasks.create_task(carry, name="carry")
+            tasks.create_task(pipeline.seal_on_time(self.sealer, self.clock), name="seal")
+            tasks.create_task(pipeline.deliver(self.delivery), name="deliver")
+            keep = self.config.retention
+            floor = pipeline.keep_floor(self.spool, self.clock, days=keep.days, megabytes=keep.megabytes)
+            tasks.create_task(floor, name="keep floor")
+            tasks.create_task(self.status.keep_written(self), name="status")
+
+
+def key_path(config: Config) -> Path:
+    """Where this gateway's signing key lies."""
+    return config.gateway.data / "signing-key.pem"
+
+
+def spool_path(config: Config) -> Path:
+    """Where this gateway's spool lies."""
+    return config.gateway.data / "spool.db"
+
+
+@asynccontextmanager
+async def assemble(config: Config, clock: Clock) -> AsyncIterator[Gateway]:
+    """Open everything; raises ConfigError, ProfileError, SpoolError, KeyProblem before anything has started."""
+    library = ProfileLibrary(config.codecs.library)
+    intervals, profiles = _devices(config, library)
+    key = SigningKey.read_or_make(key_path(config), config.gateway.algorithm)
+    spool = Spool(SpoolFile(spool_path(config), config.gateway.id, key))
+    hub = config.hub.verifier_key().verifier()
+    version = metadata.version("xom")
+    limits = Limits(cpu_s=config.codecs.cpu_ms / 1000)
+    async with spool, CodecWorker(library, limits=limits) as codecs:
+        position, now = await spool.position(), clock.now()
+        await spool.note(start_event(now, position))
+        window = DeliveryWindow(
+            epoch=position.epoch,
+            through=position.through,
+            highest=position.last_seq,
+            incarnation=position.incarnation,
+            size=config.hub.window,
+            resend_s=config.hub.resend_s,
+        )
+        for seq in await spool.urgent_after(position.through):
+            window.seal(seq, urgent=True)
+        delivery = Delivery(
+            gateway=config.gateway.id,
+            spool=spool,
+            window=window,
+            hub=hub,
+            broker=config.hub.broker(),
+            version=version,
+            keep_alive_s=config.hub.keep_alive_s,
+        )
+        sealer = Sealer(
+            gateway=config.gateway.id,
+            spool=spool,
+            rhythm=Rhythm(
+                every_s=config.seal.every_s, idle_s=config.seal.idle_s, most_readings=config.seal.most_readings
+            ),
+            software=Software(version, library.library_hash[:16], config.fingerprint),
+            due=DueLedger(intervals, now.wall_ms),
+            sealed=delivery.take,
+            started_at_ms=now.wall_ms,
+        )
+        async with delivery, _chirpstack(config, clock) as source:
+            yield Gateway(
+                config=config,
+                clock=clock,
+                spool=spool,
+                codecs=codecs,
+                profiles=profiles,
+                source=source,
+                sealer=sealer,
+                delivery=delivery,
+                status=StatusFile(config.gateway.data / "status.json"),
+            )
+
+
+@asynccontextmanager
+async def _chirpstack(config: Config, clock: Clock) -> AsyncIterator[chirpstack.ChirpStackSource | None]:
+    if not config.chirpstack.enabled:
+        yield None
+        return
+    terms = chirpstack.terms(f"xom-{config.gateway.id}", config.chirpstack.application)
+    async with Link(config.chirpstack.broker(), terms) as link:
+        yield chirpstack.ChirpStackSource(link, clock, config.chirpstack.largest_event_bytes)
+
+
+def _devices(config: Config, library: ProfileLibrary) -> tuple[dict[SourceId, float], dict[SourceId, str]]:
+    """Return each configured device's interval, s, and profile; raises ConfigError for a profile that does not exist."""
+    intervals: dict[SourceId, float] = {}
+    profiles: dict[SourceId, str] = {}
+    for device in config.device:
+        try:
+            profile = library.profile(device.profile)
+        except ProfileError as error:
+            raise ConfigError(f"device {device.dev_eui}: {error}; `xom profile list` shows the profiles") from error
+        source = device.dev_eui.source
+        profiles[source] = device.profile
+        intervals[source] = float(profile.interval_s if device.interval_s is None else device.interval_s)
+    return intervals, profiles

@@ -1,0 +1,241 @@
+"""The gateway's side of the codec worker: packs of frames go out, readings come back, in order.
+
+The main process only packs and unpacks; the length check, the codec and the quantities run in the worker. A worker
+that dies or stays silent is killed and started again, and its pack is retried frame by frame, so that only the
+culprit fails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Final, Self
+
+import msgspec
+
+import gateway
+from gateway.codecs.engine import Limits
+from gateway.codecs.errors import ProfileError, WorkerError
+from gateway.codecs.profiles import DeviceProfile, ProfileLibrary
+from gateway.codecs.worker import Answer, Item, Load, Pack
+from wire.reading import Frame, Kind, Reading, Undecoded
+
+# A frame, and the name of its device's profile; None where the device is not enrolled.
+Undecided = tuple[str | None, Frame]
+
+_PACK: Final = 256
+_START_S: Final = 20.0
+_CULPRIT: Final = "the codec worker died or stayed silent on this frame"
+
+_answers = msgspec.msgpack.Decoder(list[Answer]).decode
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class _WorkerLostError(Exception):
+    """The worker died or missed the deadline; it has been killed."""
+
+
+class CodecWorker:
+    """Decodes frames in a killable process.
+
+    `deadline_s` is wall time for one pack and generous: the real limit is CPU time, in the worker. Counters are plain
+    numbers: `decoded` frames, `failed` by reason, `restarts` of the process.
+    """
+
+    def __init__(self, profiles: ProfileLibrary, *, limits: Limits | None = None, deadline_s: float = 10.0) -> None:
+        self.decoded = 0
+        self.failed: Counter[Undecoded] = Counter()
+        self.restarts = 0
+        self._profiles = profiles
+        self._limits = limits or Limits()
+        self._deadline_s = deadline_s
+        self._lock = asyncio.Lock()
+        self._process: asyncio.subprocess.Process | None = None
+        # Profile name to the index that the worker knows, None where the profile has no codec.
+        self._indices: dict[str, int | None] = {}
+        self._loads: list[bytes] = []
+        self._codecs: list[str] = []
+        self._told = 0
+
+    async def __aenter__(self) -> Self:
+        async with self._lock:
+            await self._start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stop()
+
+    @property
+    def pid(self) -> int | None:
+        """The worker's process id while it runs."""
+        return self._process.pid if self._process is not None else None
+
+    async def decode(self, frames: Sequence[Undecided]) -> list[Reading]:
+        """Return one reading per frame, in order. Frames that nothing can decode never reach the process.
+
+        Raises ProfileError for a broken profile file and WorkerError when the worker cannot be started.
+        """
+        readings = [self._without_codec(name, frame) for name, frame in frames]
+        waiting = [place for place, reading in enumerate(readings) if reading is None]
+        if waiting:
+            items = [self._item(*frames[place]) for place in waiting]
+            async with self._lock:
+                answers = await self._ask_all(items)
+            for place, answer in zip(waiting, answers, strict=True):
+                readings[place] = _reading(frames[place][1], answer)
+        done = [reading for reading in readings if reading is not None]
+        self._count(done)
+        return done
+
+    def _without_codec(self, name: str | None, frame: Frame) -> Reading | None:
+        """The reading of a frame that needs no codec, or None when it does."""
+        if frame.kind is not Kind.UPLINK:
+            return Reading(frame)
+        if name is None:
+            return Reading(frame, undecoded=Undecoded.UNKNOWN_DEVICE)
+        if not frame.raw:
+            return Reading(frame, undecoded=Undecoded.EMPTY)
+        if name not in self._indices:
+            self._indices[name] = self._register(name)
+        return Reading(frame, undecoded=Undecoded.NO_CODEC) if self._indices[name] is None else None
+
+    def _register(self, name: str) -> int | None:
+        if name not in self._profiles:
+            return None
+        profile = self._profiles.profile(name)
+        if profile.script is None:
+            return None
+        index = len(self._loads)
+        self._loads.append(_message(_load(index, profile, profile.script)))
+        self._codecs.append(profile.codec)
+        return index
+
+    def _item(self, name: str | None, frame: Frame) -> Item:
+        index = self._indices[name] if name is not None else None
+        if index is None:
+            raise ProfileError(f"profile {name!r} has no codec")
+        f_port = frame.link.f_port if frame.link is not None else 0
+        return Item(index, f_port, frame.raw, frame.observed_at_ms)
+
+    def _count(self, readings: Iterable[Reading]) -> None:
+        for reading in readings:
+            if reading.undecoded is not None:
+                self.failed[reading.undecoded] += 1
+            elif reading.codec:
+                self.decoded += 1
+
+    async def _ask_all(self, items: Sequence[Item]) -> list[Answer]:
+        answers: list[Answer] = []
+        for pack in _packs(items):
+            try:
+                answers += await self._ask(pack)
+            except _WorkerLostError:
+                answers += [await self._ask_alone(item) for item in pack]
+        return answers
+
+    async def _ask_alone(self, item: Item) -> Answer:
+        try:
+            return (await self._ask([item]))[0]
+        except _WorkerLostError:
+            return Answer(self._codecs[item.index], (), Undecoded.CODEC_LIMIT, (_CULPRIT,))
+
+    async def _ask(self, pack: Sequence[Item]) -> list[Answer]:
+        """One roundtrip. Whatever interrupts it, cancellation too, ends the process: its pipe is out of step."""
+        if self._process is None:
+            self.restarts += 1
+            await self._start()
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                body = await self._exchange(pack)
+            answers = _answers(body)
+        except (TimeoutError, asyncio.IncompleteReadError, OSError, msgspec.DecodeError) as error:
+            await self._stop()
+            raise _WorkerLostError from error
+        except BaseException:
+            await self._stop()
+            raise
+        return answers
+
+    async def _exchange(self, pack: Sequence[Item]) -> bytes:
+        process = self._process
+        if process is None or process.stdin is None or process.stdout is None:
+            raise _WorkerLostError
+        news = self._loads[self._told :]
+        self._told = len(self._loads)
+        process.stdin.write(b"".join([*news, _message(Pack(tuple(pack)))]))
+        await process.stdin.drain()
+        return await _read_message(process.stdout)
+
+    async def _start(self) -> None:
+        self._told = 0
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "gateway.codecs.worker",
+            msgspec.json.encode(self._limits).decode(),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            env=_environment(),
+            limit=1 << 20,
+        )
+        try:
+            async with asyncio.timeout(_START_S):
+                await _read_message(_stdout(self._process))
+        except (TimeoutError, asyncio.IncompleteReadError) as error:
+            await self._stop()
+            raise WorkerError("the codec worker did not start; its standard error says why") from error
+        except BaseException:
+            await self._stop()
+            raise
+
+    async def _stop(self) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        if process.stdin is not None:
+            process.stdin.close()
+        await process.wait()
+
+
+def _reading(frame: Frame, answer: Answer) -> Reading:
+    return Reading(frame, answer.codec, answer.quantities, answer.undecoded, answer.warnings, answer.urgent)
+
+
+def _load(index: int, profile: DeviceProfile, script: str) -> Load:
+    return Load(index, profile.codec, script, profile.overlay)
+
+
+def _packs(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
+    """Bounded packs: the deadline and the size of an answer are per pack."""
+    for start in range(0, len(items), _PACK):
+        yield items[start : start + _PACK]
+
+
+def _message(value: msgspec.Struct) -> bytes:
+    body = _encode(value)
+    return len(body).to_bytes(4, "big") + body
+
+
+async def _read_message(stream: asyncio.StreamReader) -> bytes:
+    head = await stream.readexactly(4)
+    return await stream.readexactly(int.from_bytes(head, "big"))
+
+
+def _stdout(process: asyncio.subprocess.Process) -> asyncio.StreamReader:
+    if process.stdout is None:
+        raise WorkerError("the codec worker has no standard output")
+    return process.stdout
+
+
+def _environment() -> dict[str, str]:
+    """Only what finds the code: a codec that broke out would find no secret of the gateway in there."""
+    root = str(Path(gateway.__path__[0]).parent)
+    path = os.environ.get("PYTHONPATH")
+    return {"PYTHONPATH": root if path is None else f"{root}{os.pathsep}{path}", "PYTHONDONTWRITEBYTECODE": "1"}

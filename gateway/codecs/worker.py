@@ -1,0 +1,158 @@
+"""The codec worker: a process of its own, so that whatever a codec does, the gateway goes on.
+
+`python -m gateway.codecs.worker [limits as JSON]` reads requests on stdin and answers on stdout, each a msgpack
+value behind its length (4 bytes, big-endian). It says one empty answer when ready and ends when stdin closes.
+It imports as little as it can: no network, no logging, no database.
+"""
+
+from __future__ import annotations
+
+import resource
+import signal
+import sys
+from typing import BinaryIO, Final
+
+import msgspec
+
+from gateway.codecs.engine import Engine, Limits
+from gateway.codecs.errors import DecodeError
+from gateway.codecs.quantities import Overlay, check_payload, read_quantities
+from wire.reading import Quantity, Undecoded
+
+# A codec that meets its limit this often in a row sits out the rest of the pack: a pack stays far below the deadline.
+STRIKES: Final = 5
+
+# Past the engine's own limit, CPU time kills the process (SIGPROF): some native loops (Array.prototype.sort over a huge
+# length, String.prototype.indexOf) never look at the engine's limit; seen here with quickjs-ng 0.17.
+_BACKSTOP_S: Final = 1.0
+
+_ADDRESS_SPACE: Final = 512 << 20
+_OPEN_FILES: Final = 16
+
+
+class Load(msgspec.Struct, frozen=True, array_like=True, tag="load"):
+    """Remember a codec and its overlay under `index`. No answer."""
+
+    index: int
+    codec: str
+    script: str
+    overlay: Overlay
+
+
+class Item(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One frame to decode with the profile `index`."""
+
+    index: int
+    f_port: int
+    raw: bytes
+    recv_time_ms: int
+
+
+class Pack(msgspec.Struct, frozen=True, array_like=True, tag="pack"):
+    """Frames to decode. Answered by one Answer per frame, in the same order."""
+
+    items: tuple[Item, ...]
+
+
+class Answer(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What became of one frame: quantities, or the reason why not, with the message as the only warning."""
+
+    codec: str
+    quantities: tuple[Quantity, ...] = ()
+    undecoded: Undecoded | None = None
+    warnings: tuple[str, ...] = ()
+    urgent: bool = False
+
+
+class Loaded:
+    """A codec with its overlay, and how often in a row it met a limit in this pack."""
+
+    __slots__ = ("codec", "engine", "overlay", "strikes")
+
+    def __init__(self, load: Load, limits: Limits) -> None:
+        self.codec = load.codec
+        self.engine = Engine(load.script, limits)
+        self.overlay = load.overlay
+        self.strikes = 0
+
+    def answer(self, item: Item) -> Answer:
+        """Decode one frame. Never raises for what a codec does."""
+        try:
+            check_payload(item.raw, item.f_port, self.overlay)
+            self._check_strikes()
+            decoded = self.engine.decode(item.raw, item.f_port, item.recv_time_ms)
+            quantities, urgent = read_quantities(decoded.data, self.overlay)
+        except DecodeError as error:
+            self.strikes = self.strikes + 1 if error.reason is Undecoded.CODEC_LIMIT else 0
+            return Answer(self.codec, (), error.reason, (error.message,))
+        self.strikes = 0
+        return Answer(self.codec, quantities, None, decoded.warnings, urgent)
+
+    def _check_strikes(self) -> None:
+        if self.strikes >= STRIKES:
+            raise DecodeError(Undecoded.CODEC_LIMIT, f"{STRIKES} limits in a row: codec sits out this pack")
+
+
+class Room:
+    """All loaded codecs of this process."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._loaded: dict[int, Loaded] = {}
+
+    def load(self, load: Load) -> None:
+        """Remember a codec; it is compiled with its first frame."""
+        self._loaded[load.index] = Loaded(load, self._limits)
+
+    def decode(self, pack: Pack) -> list[Answer]:
+        """Answer every frame of a pack, in order, under the CPU backstop."""
+        for loaded in self._loaded.values():
+            loaded.strikes = 0
+        answers = []
+        for item in pack.items:
+            signal.setitimer(signal.ITIMER_PROF, self._limits.cpu_s * 2 + _BACKSTOP_S)
+            answers.append(self._loaded[item.index].answer(item))
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        return answers
+
+
+def confine() -> None:
+    """Give up what a decoder never needs: memory without end, core dumps, files."""
+    for limit, value in (
+        (resource.RLIMIT_AS, _ADDRESS_SPACE),
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_NOFILE, _OPEN_FILES),
+        (resource.RLIMIT_FSIZE, 0),
+    ):
+        resource.setrlimit(limit, (value, value))
+
+
+def serve(requests: BinaryIO, answers: BinaryIO, room: Room) -> None:
+    """Answer packs until the requests end."""
+    decode = msgspec.msgpack.Decoder(Load | Pack).decode
+    encode = msgspec.msgpack.Encoder().encode
+    _write(answers, b"")
+    while head := requests.read(4):
+        request = decode(requests.read(int.from_bytes(head, "big")))
+        if isinstance(request, Load):
+            room.load(request)
+        else:
+            _write(answers, encode(room.decode(request)))
+
+
+def _write(stream: BinaryIO, body: bytes) -> None:
+    stream.write(len(body).to_bytes(4, "big") + body)
+    stream.flush()
+
+
+def main() -> None:
+    """Run the worker on this process's standard streams."""
+    # Ctrl-C goes to the whole terminal group; the gateway closes our stdin when it is done with us.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    limits = msgspec.json.decode(sys.argv[1], type=Limits) if len(sys.argv) > 1 else Limits()
+    confine()
+    serve(sys.stdin.buffer, sys.stdout.buffer, Room(limits))
+
+
+if __name__ == "__main__":
+    main()

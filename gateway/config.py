@@ -1,0 +1,127 @@
+"""The gateway's configuration: frozen sections, read once in `__main__`. `samples/gateway.toml` explains every key."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import msgspec
+
+from wire.configuration import ConfigError, load
+from wire.identity import DevEui, GatewayId
+from wire.keys import Algorithm, KeyProblem, PublicKey
+from wire.mqtt import Broker
+
+PREFIX = "XOM_GATEWAY"
+
+
+class Identity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[gateway]: who we are and where our state lives."""
+
+    id: GatewayId
+    data: Path = Path("var/gateway")
+    algorithm: Algorithm = Algorithm.ED25519
+
+
+class Mqtt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A broker: [hub] and [chirpstack] share these keys."""
+
+    host: str = "127.0.0.1"
+    port: int = 1883
+    username: str = ""
+    password_file: Path | None = None
+    tls_ca: Path | None = None
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+
+    def broker(self) -> Broker:
+        """Return it as the transport wants it."""
+        return Broker(**{name: getattr(self, name) for name in Broker.__slots__})
+
+
+class Hub(Mqtt, frozen=True, forbid_unknown_fields=True):
+    """[hub]: the broker that leads to the hub, and the key whose acknowledgements free readings."""
+
+    public_key: str = ""
+    algorithm: Algorithm = Algorithm.ED25519
+    window: int = 16
+    resend_s: float = 30.0
+    keep_alive_s: int = 60
+
+    def verifier_key(self) -> PublicKey:
+        """Return the hub's key; raises ConfigError when there is none to believe."""
+        try:
+            key = PublicKey(self.algorithm, bytes.fromhex(self.public_key))
+            key.verifier()
+        except (ValueError, KeyProblem) as error:
+            raise ConfigError(
+                f"hub.public_key is not a key in hex ({error}); `xom hub key` on the hub prints it"
+            ) from error
+        return key
+
+
+class ChirpStack(Mqtt, frozen=True, forbid_unknown_fields=True):
+    """[chirpstack]: the local broker that ChirpStack publishes its events to."""
+
+    enabled: bool = True
+    application: str = "+"
+    largest_event_bytes: int = 65_536
+
+
+class Codecs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[codecs]: the limit of one frame's decoding, and a library of device profiles in place of the built-in one."""
+
+    cpu_ms: int = 100
+    library: Path | None = None
+
+
+class Sealing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[seal]: when readings become a batch."""
+
+    every_s: float = 60.0
+    idle_s: float = 300.0
+    most_readings: int = 200
+
+
+class Retention(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[retention]: how long acknowledged batches are kept, so that a restored hub can be refilled."""
+
+    days: float = 90.0
+    megabytes: int = 2048
+
+
+class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[[device]]: one LoRaWAN sensor: which profile decodes it, how often it should be heard."""
+
+    dev_eui: DevEui
+    profile: str
+    name: str = ""
+    interval_s: float | None = None
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole file."""
+
+    gateway: Identity
+    hub: Hub
+    chirpstack: ChirpStack = ChirpStack()
+    codecs: Codecs = Codecs()
+    seal: Sealing = Sealing()
+    retention: Retention = Retention()
+    device: list[Device] = []
+
+    @property
+    def fingerprint(self) -> str:
+        """First 16 hex digits of the SHA-256 of what is in force: batches say which configuration made them."""
+        return hashlib.sha256(repr(self).encode()).hexdigest()[:16]
+
+
+def read(path: Path | None) -> Config:
+    """Read file and environment; raises ConfigError."""
+    config = load(Config, path, PREFIX)
+    seen: set[DevEui] = set()
+    for device in config.device:
+        if device.dev_eui in seen:
+            raise ConfigError(f"{path}: device {device.dev_eui} stands there twice")
+        seen.add(device.dev_eui)
+    return config

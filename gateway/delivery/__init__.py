@@ -1,0 +1,1 @@
+"""Delivery: sealed batches to the hub, again and again until its signed watermark says that they are stored."""

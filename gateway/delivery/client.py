@@ -1,0 +1,189 @@
+"""Delivery's I/O: publishes what the window chooses, hears acknowledgements, persists the watermark they carry."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from dataclasses import dataclass, field
+from typing import Self
+
+import msgspec
+import structlog
+
+from gateway.delivery.window import DeliveryWindow, Verdict
+from gateway.spool.spool import Spool
+from wire.ack import AckError, open_ack
+from wire.batch import Sealed
+from wire.identity import GatewayId
+from wire.keys import Verifier
+from wire.mqtt import NO_MATCHING_SUBSCRIBERS, Broker, Link, Message, Terms, TooLarge, Unavailable, Will
+from wire.topics import Subject, Topic
+
+log = structlog.get_logger(__name__)
+
+_ACK_PACK = 16
+
+
+class State(msgspec.Struct, frozen=True):
+    """What `up/state` says, retained, and what the broker says for us when we are gone. Always with a time: a retained
+    "online" without one is worthless."""
+
+    online: bool
+    at_ms: int
+    version: str
+
+
+@dataclass(slots=True)
+class Counters:
+    """Plain counts for status and metrics."""
+
+    sent: int = 0
+    unheard: int = 0
+    refused: int = 0
+    acks: int = 0
+    acks_refused: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class Delivery:
+    """One gateway's delivery. `run` goes on until it is cancelled; nothing upstream of it ever waits for it."""
+
+    gateway: GatewayId
+    spool: Spool
+    window: DeliveryWindow
+    hub: Verifier
+    broker: Broker
+    version: str
+    keep_alive_s: int = 60
+    counters: Counters = field(default_factory=Counters)
+    problem: str = "not connected yet"
+    _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _link: Link | None = None
+    _stack: contextlib.AsyncExitStack = field(default_factory=contextlib.AsyncExitStack)
+
+    async def __aenter__(self) -> Self:
+        self._link = await self._stack.enter_async_context(Link(self.broker, self._terms()))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    def _terms(self) -> Terms:
+        gone = msgspec.json.encode(State(online=False, at_ms=time.time_ns() // 1_000_000, version=self.version))
+        return Terms(
+            client_id=self.gateway,
+            subscriptions=[str(Topic(self.gateway, Subject.ACK))],
+            will=Will(topic=str(Topic(self.gateway, Subject.STATE)), payload=gone),
+            keep_alive_s=self.keep_alive_s,
+            publish_window=self.window.size + 4,
+        )
+
+    @property
+    def connected(self) -> bool:
+        """Whether the hub's broker has us."""
+        return self._link is not None and self._link.connected
+
+    @property
+    def line_problem(self) -> str:
+        """Why batches do not flow, "" when they do."""
+        if self._link is not None and not self._link.connected:
+            return self._link.problem
+        return self.problem
+
+    def take(self, sealed: Sealed, urgent: bool) -> None:  # noqa: FBT001 - the sealer's callback
+        """Hear of a sealed batch."""
+        self.window.seal(sealed.seq, urgent=urgent)
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Send and hear, until cancelled."""
+        link = self._opened
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._announce(link), name="announce")
+            tasks.create_task(self._hear(link), name="hear acks")
+            tasks.create_task(self._send(link, tasks), name="send batches")
+
+    @property
+    def _opened(self) -> Link:
+        if self._link is None:
+            raise RuntimeError("Delivery runs inside `async with`")
+        return self._link
+
+    async def _announce(self, link: Link) -> None:
+        """At every new connection: start the window anew and say that we are online."""
+        last = 0
+        while True:
+            number = await link.wait_connected()
+            if number != last:
+                last = number
+                self.window.reconnect()
+                self._wake.set()
+                state = State(online=True, at_ms=time.time_ns() // 1_000_000, version=self.version)
+                with contextlib.suppress(Unavailable):
+                    await link.publish(str(Topic(self.gateway, Subject.STATE)), msgspec.json.encode(state), retain=True)
+            await asyncio.sleep(0.5)
+
+    # ---- batches up
+
+    async def _send(self, link: Link, tasks: asyncio.TaskGroup) -> None:
+        while True:
+            await link.wait_connected()
+            seq = self.window.next(time.monotonic())
+            if seq is not None:
+                tasks.create_task(self._publish(link, seq))
+                await asyncio.sleep(0)
+                continue
+            self._wake.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), self.window.wake_in(time.monotonic()))
+
+    async def _publish(self, link: Link, seq: int) -> None:
+        envelope = await self.spool.envelope(seq)
+        if envelope is None:
+            self.window.drop(seq)
+            return
+        try:
+            code = await link.publish(str(Topic(self.gateway, Subject.BATCH)), envelope)
+        except TooLarge as error:
+            self.counters.refused += 1
+            self.problem = f"batch {seq} does not fit this broker: {error}"
+            log.error("batch too large for the broker", seq=seq, problem=str(error))
+            self.window.fail(seq, time.monotonic(), wait=True)
+        except Unavailable as error:
+            self.problem = str(error)
+            self.window.fail(seq, time.monotonic(), wait=link.connected)
+        else:
+            self.counters.sent += 1
+            if code == NO_MATCHING_SUBSCRIBERS:
+                # The broker took it and threw it away: nobody listens there (mqtt.md section 4).
+                self.counters.unheard += 1
+                self.problem = "the broker is there, the hub is not: nobody is subscribed to our batches"
+                self.window.fail(seq, time.monotonic(), wait=True)
+        self._wake.set()
+
+    # ---- acknowledgements down
+
+    async def _hear(self, link: Link) -> None:
+        async for pack in link.packs(_ACK_PACK):
+            for message in pack:
+                await self._take_ack(message)
+            link.acknowledge(pack)
+
+    async def _take_ack(self, message: Message) -> None:
+        """Believe an acknowledgement that our hub signed for us, persist it, and free what it frees."""
+        try:
+            ack = open_ack(message.payload, self.gateway, self.hub)
+        except AckError as error:
+            self.counters.acks_refused += 1
+            log.warning("acknowledgement refused", problem=str(error))
+            return
+        verdict = self.window.acknowledge(ack, time.monotonic())
+        if verdict is not Verdict.ACCEPTED:
+            self.counters.acks_refused += verdict is not Verdict.LATE
+            log.info("acknowledgement not taken", verdict=str(verdict), through=ack.through)
+            return
+        self.counters.acks += 1
+        self.problem = ""
+        await self.spool.confirm(self.window.through, self.window.incarnation)
+        self._wake.set()

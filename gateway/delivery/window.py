@@ -1,0 +1,200 @@
+"""Which batch goes next: the pure part of delivery. No socket, no file, no clock: `now` is seconds on any monotonic scale.
+
+    sealed, not sent ──▶ in flight ──▶ stored, says an Ack
+                             ▲   │ no word in time, refused, named missing
+                             └───┘
+
+Order: alarms, then what the hub names as missing, then live batches, then the backlog, oldest first. Live batches are those
+sealed since the connection came up; a quarter of the window is kept free for them, so that no backlog delays them.
+"""
+
+from __future__ import annotations
+
+import enum
+import random
+from dataclasses import dataclass, field
+
+from wire.ack import Ack
+from wire.identity import Epoch
+
+_MISSING_GRACE_S = 2.0  # an ack may cross a batch on the wire: what was sent just now is not missing yet
+_LONGEST_RESEND_S = 900.0
+
+
+class Verdict(enum.StrEnum):
+    """What became of an acknowledgement."""
+
+    ACCEPTED = "accepted"
+    OTHER_EPOCH = "other_epoch"
+    OLD_INCARNATION = "old_incarnation"
+    LATE = "late"  # a lower watermark of the same hub: an older message overtaken by a newer one
+    IMPOSSIBLE = "impossible"  # it confirms what was never sealed
+
+
+@dataclass(slots=True)
+class _Flight:
+    sent_at: float
+    attempts: int
+    due_at: float
+
+
+@dataclass(slots=True, kw_only=True)
+class DeliveryWindow:
+    """The state of one epoch's delivery. Memory is bounded by `size`, whatever the backlog."""
+
+    epoch: Epoch
+    through: int = 0
+    highest: int = 0
+    incarnation: int = 0
+    size: int = 16
+    resend_s: float = 30.0
+    chance: random.Random = field(default_factory=random.SystemRandom)
+    _flights: dict[int, _Flight] = field(default_factory=dict)
+    _urgent: list[int] = field(default_factory=list)
+    _missing: list[tuple[int, int]] = field(default_factory=list)
+    _hub_highest: int = 0
+    _backlog_next: int = 0
+    _backlog_end: int = 0
+    _live_next: int = 0
+
+    def __post_init__(self) -> None:
+        self._start_over()
+
+    def _start_over(self) -> None:
+        """Take everything above the watermark as backlog."""
+        self._flights.clear()
+        self._missing.clear()
+        self._hub_highest = self.through
+        self._backlog_next, self._backlog_end = self.through + 1, self.highest
+        self._live_next = self.highest + 1
+
+    # ---- what happens
+
+    def seal(self, seq: int, *, urgent: bool = False) -> None:
+        """Note a batch that has just been sealed."""
+        self.highest = max(self.highest, seq)
+        if urgent:
+            self._urgent.append(seq)
+
+    def reconnect(self) -> None:
+        """Note a new connection: whatever was in flight has to go again, what is unsent until now is backlog."""
+        for flight in self._flights.values():
+            flight.due_at = float("-inf")
+        if self._backlog_next > self._backlog_end:
+            self._backlog_next = self._live_next
+        self._backlog_end = self.highest
+        self._live_next = self.highest + 1
+
+    def acknowledge(self, ack: Ack, now: float) -> Verdict:
+        """Take the hub's word, if it may be taken; `through` then says up to where batches are free."""
+        if ack.epoch != self.epoch:
+            return Verdict.OTHER_EPOCH
+        if ack.incarnation < self.incarnation:
+            return Verdict.OLD_INCARNATION
+        if ack.highest > self.highest:
+            return Verdict.IMPOSSIBLE
+        if ack.incarnation == self.incarnation and ack.through < self.through:
+            return Verdict.LATE
+        rolled_back = ack.through < self.through
+        self.incarnation, self.through = ack.incarnation, ack.through
+        if rolled_back:
+            self._start_over()
+        self._missing, self._hub_highest = list(ack.missing), ack.highest
+        self._land(now)
+        return Verdict.ACCEPTED
+
+    def _land(self, now: float) -> None:
+        """Drop from the window what the hub has, and hurry what it lacks."""
+        for seq, flight in list(self._flights.items()):
+            if self._is_stored(seq):
+                del self._flights[seq]
+            elif seq < self._hub_highest and now - flight.sent_at > _MISSING_GRACE_S:
+                flight.due_at = now
+        self._urgent = [seq for seq in self._urgent if not self._is_stored(seq)]
+        self._backlog_next = max(self._backlog_next, self.through + 1)
+
+    def fail(self, seq: int, now: float, *, wait: bool) -> None:
+        """Note that a batch did not reach the broker, or (`wait`) reached it when nobody was there to take it."""
+        flight = self._flights.get(seq)
+        if flight is not None:
+            flight.due_at = self._resend_at(now, flight.attempts) if wait else now
+
+    def drop(self, seq: int) -> None:
+        """Forget a batch whose bytes are gone: retention let it go after an earlier hub had it."""
+        self._flights.pop(seq, None)
+
+    # ---- what to do
+
+    def next(self, now: float) -> int | None:
+        """Return the batch to send now, and take it as in flight; None when there is nothing to do yet."""
+        seq = self._choose(now)
+        if seq is not None:
+            attempts = self._flights[seq].attempts + 1 if seq in self._flights else 1
+            self._flights[seq] = _Flight(now, attempts, self._resend_at(now, attempts))
+        return seq
+
+    def wake_in(self, now: float) -> float | None:
+        """Return in how many seconds something is due again; None: only an event can change that."""
+        due = [flight.due_at for flight in self._flights.values()]
+        return max(0.0, min(due) - now) if due else None
+
+    @property
+    def in_flight(self) -> int:
+        """Batches sent whose storing the hub has not confirmed."""
+        return len(self._flights)
+
+    def _choose(self, now: float) -> int | None:
+        for seq in self._urgent:
+            if seq not in self._flights and not self._is_stored(seq):
+                return seq
+        overdue = [seq for seq, flight in self._flights.items() if flight.due_at <= now]
+        if overdue:
+            return min(overdue)
+        if self.in_flight >= self.size:
+            return None
+        return self._next_missing() or self._next_live() or self._next_backlog()
+
+    def _next_missing(self) -> int | None:
+        """Return what the hub lacks below its highest and we have sent before: lost on the way, or by a restored hub."""
+        for first, last in self._missing:
+            for seq in range(first, min(last, self._backlog_next - 1) + 1):
+                if seq not in self._flights:
+                    return seq
+        return None
+
+    def _next_live(self) -> int | None:
+        seq = self._advance(self._live_next, self.highest)
+        self._live_next = seq + 1 if seq else max(self._live_next, self.highest + 1)
+        return seq
+
+    def _next_backlog(self) -> int | None:
+        if self.in_flight >= max(1, self.size - self.size // 4):
+            return None
+        seq = self._advance(self._backlog_next, self._backlog_end)
+        self._backlog_next = seq + 1 if seq else max(self._backlog_next, self._backlog_end + 1)
+        return seq
+
+    def _advance(self, seq: int, last: int) -> int | None:
+        """Return the first batch from `seq` to `last` that is neither stored nor in flight."""
+        while seq <= last:
+            if seq in self._flights:
+                seq += 1
+            elif self._is_stored(seq):
+                seq = self._after_stored(seq)
+            else:
+                return seq
+        return None
+
+    def _after_stored(self, seq: int) -> int:
+        """Skip a stored stretch in one step: it may be a million long."""
+        later_holes = [first for first, _ in self._missing if first > seq]
+        return min(later_holes, default=self._hub_highest + 1)
+
+    def _is_stored(self, seq: int) -> bool:
+        if seq <= self.through:
+            return True
+        return seq <= self._hub_highest and not any(first <= seq <= last for first, last in self._missing)
+
+    def _resend_at(self, now: float, attempts: int) -> float:
+        patience = min(_LONGEST_RESEND_S, self.resend_s * 2.0 ** min(attempts - 1, 16))
+        return now + patience * (0.75 + 0.5 * self.chance.random())

@@ -1,0 +1,111 @@
+"""The spool as the pipeline sees it: asynchronous, and commits grouped across everybody who appends at the same time."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import ParamSpec, Self, TypeVar
+
+from gateway.spool.store import Contents, Depth, Heard, Position, SpoolFile
+from wire.batch import Draft, Event, Sealed
+from wire.reading import Reading
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Spool:
+    """One open spool. `append` returns when the readings are on the card."""
+
+    def __init__(self, file: SpoolFile) -> None:
+        self._file = file
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="spool")
+        self._waiting: list[tuple[Sequence[Reading], asyncio.Future[None]]] = []
+        self._committing: asyncio.Task[None] | None = None
+        self.appended = 0
+        self.repeated = 0
+        self.unsealed = 0
+
+    async def __aenter__(self) -> Self:
+        await self._run(self._file.open)
+        self.unsealed = (await self.depth()).unsealed
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._committing is not None:
+            await asyncio.wait([self._committing])
+        await self._run(self._file.close)
+        self._thread.shutdown()
+
+    async def append(self, readings: Sequence[Reading]) -> None:
+        """Keep readings; returns when a power cut can no longer take them. Appends that wait together share one fsync."""
+        durable: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((readings, durable))
+        if self._committing is None or self._committing.done():
+            self._committing = asyncio.create_task(self._commit())
+        await durable
+
+    async def _commit(self) -> None:
+        while self._waiting:
+            group, self._waiting = self._waiting, []
+            readings = [reading for part, _ in group for reading in part]
+            try:
+                new = await self._run(self._file.append, readings)
+            except Exception as error:  # noqa: BLE001 - whoever appended decides; nothing is swallowed
+                for _, durable in group:
+                    durable.set_exception(error)
+                continue
+            self.appended += new
+            self.unsealed += new
+            self.repeated += len(readings) - new
+            for _, durable in group:
+                if not durable.done():
+                    durable.set_result(None)
+
+    async def note(self, event: Event) -> None:
+        """Keep an event for the next batch."""
+        await self._run(self._file.note, event)
+
+    async def head(self, most: int) -> Contents:
+        """Return the oldest unsealed readings that may share a batch."""
+        return await self._run(self._file.head, most)
+
+    async def seal(self, draft: Draft, last_id: int, sealed_at_ms: int) -> Sealed:
+        """Turn the head of the queue into a signed batch, in one transaction."""
+        sealed = await self._run(self._file.seal, draft, last_id, sealed_at_ms)
+        self.unsealed -= len(draft.readings)
+        return sealed
+
+    async def envelope(self, seq: int) -> bytes | None:
+        """Return a sealed batch's bytes, or None when retention has let it go."""
+        return await self._run(self._file.envelope, seq)
+
+    async def urgent_after(self, seq: int) -> list[int]:
+        """Return the unconfirmed batches that hold an alarm, oldest first."""
+        return await self._run(self._file.urgent_after, seq)
+
+    async def confirm(self, through: int, incarnation: int) -> None:
+        """Note the hub's watermark."""
+        await self._run(self._file.confirm, through, incarnation)
+
+    async def trim(self, keep_from_ms: int, keep_bytes: int) -> int:
+        """Delete confirmed batches behind the retention floor; returns how many."""
+        return await self._run(self._file.trim, keep_from_ms, keep_bytes)
+
+    async def position(self) -> Position:
+        """Return where chain and delivery stand."""
+        return await self._run(self._file.position)
+
+    async def depth(self) -> Depth:
+        """Return how full the spool is."""
+        return await self._run(self._file.depth)
+
+    async def heard(self) -> list[Heard]:
+        """Return each source's tally."""
+        return await self._run(self._file.heard)
+
+    async def _run(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        call = functools.partial(work, *args, **kwargs)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, call)

@@ -1,0 +1,108 @@
+"""The bundled codecs against their vectors, and their promises for every byte string."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import device_profiles
+from gateway.codecs.engine import Decoded, Engine, Limits
+from gateway.codecs.errors import DecodeError
+from gateway.codecs.profiles import ProfileLibrary
+from gateway.codecs.quantities import check_payload, read_quantities
+from gateway.codecs.vectors import Outcome, run_tree, same
+from wire.reading import Undecoded
+
+TREE = Path(device_profiles.__path__[0])
+LIBRARY = ProfileLibrary()
+NAMES = LIBRARY.names()
+OUTCOMES = list(run_tree(TREE))
+
+
+@pytest.mark.parametrize("outcome", OUTCOMES, ids=lambda outcome: f"{Path(outcome.file).stem}: {outcome.name}")
+def test_vector(outcome: Outcome) -> None:
+    assert outcome.problem == ""
+
+
+def test_every_codec_has_vectors() -> None:
+    codecs = {path.stem for path in TREE.glob("vendors/*/codecs/*.js")}
+    assert codecs == {Path(outcome.file).stem.removeprefix("test_decode_") for outcome in OUTCOMES}
+
+
+@pytest.mark.parametrize("path", sorted(TREE.glob("vendors/*/codecs/*.js")), ids=lambda path: path.stem)
+def test_a_codec_gives_the_same_as_sloppy_script(path: Path) -> None:
+    import _quickjs
+
+    context = _quickjs.Context()
+    context.eval(path.read_text() + ";var call = (text) => JSON.stringify(decodeUplink(JSON.parse(text)));")
+    call = context.get("call")
+    for vector in json.loads(path.with_name(f"test_decode_{path.stem}.json").read_text()):
+        assert same(json.loads(call(json.dumps(vector["input"]))), vector["expected"]), vector["name"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_field_of_the_vectors_is_a_quantity_or_declared_metadata(name: str) -> None:
+    profile = LIBRARY.profile(name)
+    vendor, codec = profile.codec.partition("@")[0].split("/")
+    known = {rule.field for rule in profile.overlay.quantities} | LIBRARY.metadata_fields(name)
+    vectors = TREE / "vendors" / vendor / "codecs" / f"test_decode_{codec}.json"
+    for vector in json.loads(vectors.read_text()):
+        assert set(vector["expected"].get("data", {})) <= known
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_lengths_of_the_quantities_file_allow_every_vector_that_decodes(name: str) -> None:
+    profile = LIBRARY.profile(name)
+    vendor, codec = profile.codec.partition("@")[0].split("/")
+    vectors = TREE / "vendors" / vendor / "codecs" / f"test_decode_{codec}.json"
+    for vector in json.loads(vectors.read_text()):
+        if "data" in vector["expected"]:
+            check_payload(bytes(vector["input"]["bytes"]), vector["input"]["fPort"], profile.overlay)
+
+
+ENGINES = {name: Engine(LIBRARY.profile(name).script or "", Limits()) for name in NAMES}
+
+
+def decode_or_refusal(engine: Engine, raw: bytes, f_port: int) -> Decoded | DecodeError:
+    try:
+        return engine.decode(raw, f_port, 0)
+    except DecodeError as error:
+        return error
+
+
+@pytest.mark.parametrize("name", NAMES)
+@settings(max_examples=150, deadline=None)
+@given(raw=st.binary(max_size=60), f_port=st.sampled_from([1, 2, 3, 5, 85]))
+def test_no_bytes_crash_a_codec_or_yield_a_number_that_is_none(name: str, raw: bytes, f_port: int) -> None:
+    decoded = decode_or_refusal(ENGINES[name], raw, f_port)
+    if isinstance(decoded, DecodeError):
+        assert decoded.reason is Undecoded.CODEC_ERROR  # the codec refused by its own words
+        assert "Error" not in decoded.message  # and did not stumble
+        return
+    quantities, _ = read_quantities(decoded.data, LIBRARY.profile(name).overlay)
+    for quantity in quantities:
+        assert (quantity.value is not None) == quantity.quality.has_value
+        assert quantity.value is None or math.isfinite(quantity.value)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_cut_of_a_good_frame_is_refused_or_is_a_frame_of_its_own(name: str) -> None:
+    profile = LIBRARY.profile(name)
+    vendor, codec = profile.codec.partition("@")[0].split("/")
+    vectors = TREE / "vendors" / vendor / "codecs" / f"test_decode_{codec}.json"
+    for vector in json.loads(vectors.read_text()):
+        whole = vector["expected"].get("data")
+        if whole is None:
+            continue
+        for size in range(len(vector["input"]["bytes"])):
+            raw = bytes(vector["input"]["bytes"][:size])
+            try:
+                part = ENGINES[name].decode(raw, vector["input"]["fPort"], 0)
+            except DecodeError:
+                continue
+            # Only the self-describing TLV has shorter frames that are whole.
+            assert name.startswith("milesight/")
+            assert set(part.data) <= set(whole)

@@ -1,0 +1,1 @@
+"""The one command `xom`: it joins the rooms, and no room imports it."""
