@@ -12,6 +12,11 @@ import signal
 import sys
 from pathlib import Path
 
+from gateway import footprint
+
+footprint.import_logging()  # before anything else imports it
+
+# ruff: noqa: E402
 from gateway.assembly import assemble
 from gateway.clock import SystemClock
 from gateway.codecs.errors import ProfileError
@@ -22,6 +27,7 @@ from wire.configuration import ConfigError
 from wire.keys import KeyProblem
 
 USAGE_ERROR = 2
+_STARTED_S = 1.0
 
 
 def main() -> int:
@@ -42,6 +48,7 @@ async def serve(config: Config) -> None:
     """Run the gateway until a signal asks it to stop. Nothing needs a clean stop: the spool is always ready for a cut."""
     async with assemble(config, SystemClock()) as gateway:
         running = asyncio.create_task(gateway.run())
+        asyncio.get_running_loop().call_later(_STARTED_S, footprint.give_back)
         for stop in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(stop, running.cancel)
         with contextlib.suppress(asyncio.CancelledError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from wire.batch import Due
 from wire.identity import SourceId
@@ -19,8 +19,12 @@ class _Account:
     interval_ms: int
     expected_to_ms: int
     outstanding: int = 0
+    jumped: int = 0
     session: str = ""
     f_cnt: int = -1
+
+
+Mark = dict[SourceId, _Account]
 
 
 class DueLedger:
@@ -34,8 +38,19 @@ class DueLedger:
             source: _Account(int(interval * 1000), start_ms) for source, interval in intervals_s.items() if interval > 0
         }
 
-    def settle(self, to_ms: int, readings: Sequence[Reading]) -> list[Due]:
-        """Close the window at `to_ms` with what it received; returns the sources that owed or sent something."""
+    def mark(self) -> Mark:
+        """Return where the accounts stand, for `rewind`."""
+        return {source: replace(account) for source, account in self._accounts.items()}
+
+    def rewind(self, mark: Mark) -> None:
+        """Take back what was settled since `mark`: that batch was not sealed."""
+        self._accounts = mark
+
+    def settle(self, to_ms: int, readings: Sequence[Reading], *, more: bool = False) -> list[Due]:
+        """Close the window at `to_ms` with what it received; returns the sources that owed or sent something.
+
+        `more`: this window's readings go on in the next batch, so that nothing is missed yet.
+        """
         received: dict[SourceId, int] = {}
         jumped: dict[SourceId, int] = {}
         for reading in readings:
@@ -45,18 +60,22 @@ class DueLedger:
                 received[source] = received.get(source, 0) + 1
                 jumped[source] = jumped.get(source, 0) + _jump(account, reading)
         dues = (
-            _settle(source, account, to_ms, received.get(source, 0), jumped.get(source, 0))
+            _settle(source, account, to_ms, received.get(source, 0), jumped.get(source, 0), more)
             for source, account in self._accounts.items()
         )
         return [due for due in dues if due.expected or due.received or due.missed]
 
 
-def _settle(source: SourceId, account: _Account, to_ms: int, received: int, jumped: int) -> Due:
+def _settle(source: SourceId, account: _Account, to_ms: int, received: int, jumped: int, more: bool) -> Due:  # noqa: FBT001
     expected = max(0, to_ms - account.expected_to_ms) // account.interval_ms
     account.expected_to_ms += expected * account.interval_ms
     account.outstanding += expected - received
+    account.jumped += jumped
+    if more:
+        return Due(source, expected, received)
     missed = max(0, account.outstanding - 1)
     account.outstanding = max(account.outstanding - missed, -1)  # an early sample pays one interval ahead, no more
+    jumped, account.jumped = account.jumped, 0
     return Due(source, expected, received, missed, RADIO if missed and jumped else "")
 
 

@@ -40,12 +40,23 @@ class Profiles(Protocol):
 async def carry(
     source: ChirpStackSource, profiles: Mapping[SourceId, str], codecs: CodecWorker, spool: Spool, sealer: Sealer
 ) -> None:
-    """Move a source's events into the spool, in order, losing none: they are acknowledged only when they are durable."""
-    async for pack in source.packs():
-        readings = await decode(pack, profiles, codecs)
-        await spool.append(readings)
-        source.keep(pack)
-        sealer.notice(readings)
+    """Move a source's events into the spool, in order, losing none: they are acknowledged only when they are durable.
+
+    While one pack goes to the card, the next is decoded; never more than one ahead.
+    """
+    async with asyncio.TaskGroup() as tasks:
+        keeping: asyncio.Task[None] | None = None
+        async for pack in source.packs():
+            readings = await decode(pack, profiles, codecs)
+            if keeping is not None:
+                await keeping
+            keeping = tasks.create_task(_keep(pack, readings, source, spool, sealer))
+
+
+async def _keep(pack: Pack, readings: list[Reading], source: ChirpStackSource, spool: Spool, sealer: Sealer) -> None:
+    await spool.append(readings)
+    source.keep(pack)
+    sealer.notice(readings)
 
 
 async def decode(pack: Pack, profiles: Mapping[SourceId, str], codecs: CodecWorker) -> list[Reading]:

@@ -8,6 +8,7 @@ SHA-256 of the previous payload, and of the enrolment record for the first.
 from __future__ import annotations
 
 import hashlib
+import operator
 import zlib
 from collections.abc import Sequence
 from typing import Annotated
@@ -171,7 +172,10 @@ def seal(draft: Draft, key: SigningKey) -> Sealed:
     """Turn a draft into signed bytes; raises BatchError("too_large") when a broker or the hub would refuse them."""
     if len(draft.readings) > MAX_READINGS:
         raise BatchError("too_large", f"{len(draft.readings)} readings; a batch holds at most {MAX_READINGS}")
-    payload = compress(_body_encoder.encode(_body(draft)))
+    body = _body_encoder.encode(_body(draft))
+    if len(body) > MAX_BODY_BYTES:  # the hub's cap against bombs: what it must refuse is never sealed
+        raise BatchError("too_large", f"a body of {len(body)} bytes; a batch's has at most {MAX_BODY_BYTES}")
+    payload = compress(body)
     envelope = dsse.sign(BATCH_TYPE, payload, key).encode()
     if len(envelope) > MAX_ENVELOPE_BYTES:
         raise BatchError("too_large", f"{len(envelope)} bytes; a batch holds at most {MAX_ENVELOPE_BYTES}")
@@ -259,13 +263,25 @@ def _check(body: Body) -> None:
         raise ColumnsError(f"prev has {len(body.prev)} bytes, a SHA-256 has {HASH_BYTES}")
     if body.from_ms > body.to_ms:
         raise ColumnsError(f"the window ends ({body.to_ms}) before it starts ({body.from_ms})")
-    if not 0 <= body.r.n <= MAX_READINGS:
+    if body.r.n < 0:
+        raise ColumnsError(f"{body.r.n} readings")
+    if body.r.n > MAX_READINGS:
         raise BatchError("too_large", f"{body.r.n} readings; a batch holds at most {MAX_READINGS}")
     columns.check(body.r)
-    _unfold_due(body)
-    times = columns.observed_at_ms(body.r)
-    if times and not 0 <= min(times) <= max(times) <= _LATEST_MS:
-        raise ColumnsError("an observation time lies outside 1970 to 2100")
+    _check_due(body)
+    observed = columns.observed_at_ms(body.r)
+    received = list(map(operator.add, observed, spread(body.r.lag, body.r.n)))
+    for what, times in (("an observation", observed), ("a reception", received)):
+        if times and not 0 <= min(times) <= max(times) <= _LATEST_MS:
+            raise ColumnsError(f"{what} time lies outside 1970 to 2100")
+
+
+def _check_due(body: Body) -> None:
+    dues = _unfold_due(body)
+    if any(min(due.expected, due.received, due.missed) < 0 for due in dues):
+        raise ColumnsError("due: a count is negative")
+    if any(not 0 <= at < len(dues) for at, _ in body.due.reason):
+        raise ColumnsError(f"due: a reason points outside {len(dues)} entries")
 
 
 def compress(body: bytes) -> bytes:
@@ -278,10 +294,10 @@ def decompress(payload: bytes, limit: int = MAX_BODY_BYTES) -> bytes:
     """Inflate at most `limit` bytes; raises BatchError on a bomb, a cut stream or anything after its end."""
     inflater = zlib.decompressobj(zdict=BATCH_DICTIONARY)
     try:
-        body = inflater.decompress(payload, limit)
+        body = inflater.decompress(payload, limit + 1)
     except zlib.error as error:
         raise BatchError("malformed", f"the payload does not inflate: {error}") from error
-    if inflater.unconsumed_tail:
+    if len(body) > limit:
         raise BatchError("too_large", f"the payload inflates past {limit} bytes")
     if not inflater.eof or inflater.unused_data:
         raise BatchError("malformed", "the compressed body is cut short, or bytes follow it")

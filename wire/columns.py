@@ -8,12 +8,13 @@ header carries. Decision 003 has the measurements.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Iterable, Sequence
 from typing import Generic, TypeVar
 
 import msgspec
 
-from wire.identity import DevEui, IdentityError, SourceId
+from wire.identity import IdentityError, SourceId
 from wire.reading import ClockState, Frame, Kind, Link, Quality, Quantity, Reading, Undecoded
 
 Column = int | list[int]
@@ -21,6 +22,8 @@ NONE = -1  # "points at nothing" in a column of indexes
 NO_KEY = b""  # a frame's key serves the gateway alone: it recognises redelivered events and does not travel
 _MAX_EXPONENT = 12
 _EXACT = 2**53
+_DEV_EUI_BYTES = 8
+_LONGEST_NAME = 100  # names become index keys and labels on the hub: none may be too long for those, or hold a NUL
 _SNR_DECIMALS = 2  # concentrators report quarters of a decibel at the finest
 
 T = TypeVar("T", bound=Hashable)
@@ -45,8 +48,12 @@ class Stream(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
     @property
     def source_id(self) -> SourceId:
         """The stream's source; raises ColumnsError."""
+        if self.dev_eui:
+            if len(self.dev_eui) != _DEV_EUI_BYTES:
+                raise ColumnsError(f"a DevEUI has {_DEV_EUI_BYTES} bytes, not {len(self.dev_eui)}")
+            return SourceId(f"lorawan:{self.dev_eui.hex()}")  # its form is certain: no need to check it
         try:
-            return DevEui.parse(self.dev_eui.hex()).source if self.dev_eui else SourceId.parse(self.source)
+            return SourceId.parse(self.source)
         except IdentityError as error:
             raise ColumnsError(str(error)) from error
 
@@ -205,8 +212,11 @@ def _scaled(value: float | None, decimals: int) -> int | float | None:
     """Return the integer that gives exactly `value` when divided by 10**decimals, else the float itself."""
     if value is None:
         return None
-    scaled = round(value * 10**decimals)
-    return scaled if abs(scaled) < _EXACT and scaled / 10**decimals == value else float(value)
+    scaled = value * 10**decimals
+    if abs(scaled) >= _EXACT:  # also where the product is infinite
+        return float(value)
+    whole = round(scaled)
+    return whole if whole / 10**decimals == value else float(value)
 
 
 # ---- unfolding: the hub's side
@@ -222,6 +232,9 @@ def check(columns: Columns) -> None:
     _within("codec", [s.codec for s in streams], NONE, len(columns.codecs))
     _within("shape", [s.shape for s in streams], NONE, len(columns.shapes))
     _within("quantity", [pointer for shape in columns.shapes for pointer in shape], 0, len(columns.quantities))
+    for name in [text for label, unit, _ in columns.quantities for text in (label, unit)] + [c for c, _ in columns.codecs]:
+        if len(name) > _LONGEST_NAME or not name.isprintable():
+            raise ColumnsError(f"{name!r:.40} is no name: at most {_LONGEST_NAME} printable characters")
     _within("decimals", [decimals for _, _, decimals in columns.quantities], 0, _MAX_EXPONENT + 1)
     for full in (columns.at, columns.lag, columns.drift):
         spread(full, n)
@@ -241,10 +254,13 @@ def _check_values(columns: Columns, stream: Sequence[int]) -> None:
     if expected != len(columns.values):
         raise ColumnsError(f"{len(columns.values)} values where the shapes name {expected}")
     _within("quality", [at for at, _ in columns.quality], 0, expected)
-    marked = dict(columns.quality)
-    for at, value in enumerate(columns.values):
-        if (value is None) == marked.get(at, Quality.GOOD).has_value:
-            raise ColumnsError(f"value {at} is {value} with quality {marked.get(at, Quality.GOOD).name}")
+    faults = {at for at, quality in dict(columns.quality).items() if not quality.has_value}
+    absent = {at for at, value in enumerate(columns.values) if value is None}
+    if faults != absent:
+        at = min(faults ^ absent)
+        raise ColumnsError(f"value {at} is {columns.values[at]}, which its quality contradicts")
+    if not all(map(math.isfinite, [value for value in columns.values if value is not None])):
+        raise ColumnsError("a value is not a finite number")
 
 
 def _check_links(columns: Columns, linked: int) -> None:

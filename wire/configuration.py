@@ -33,6 +33,8 @@ def load(kind: type[S], path: Path | None, prefix: str, environment: Mapping[str
     _refuse_unknown(document, kind, place, "")
     for section, key, name, text in _overrides(kind, prefix, environment):
         table = document.setdefault(section, {})
+        if not isinstance(table, dict):
+            raise ConfigError(f"{place}: {section} is a section: write [{section}] and its keys below")
         table[key] = _value(name, text)
     try:
         return msgspec.convert(document, kind, strict=False, dec_hook=_decode)
@@ -46,12 +48,14 @@ def _read(path: Path) -> dict[str, Any]:
             return tomllib.load(file)
     except FileNotFoundError:
         raise ConfigError(f"{path}: there is no such file; samples/ has annotated ones to start from") from None
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: {error}") from error
 
 
 def _decode(kind: type, value: object) -> object:
-    if kind is Path and isinstance(value, str):
+    if kind is Path:
+        if not isinstance(value, str):
+            raise ValueError(f"{value!r:.80} is not a path: a text in quotes")
         return Path(value)
     return from_plain(kind, value)
 

@@ -97,6 +97,8 @@ def to_plain(value: object) -> str:
 
 def from_plain(kind: type, value: object) -> object:
     """Read a checked name where msgspec asks how (`dec_hook`); raises IdentityError."""
-    if issubclass(kind, _Checked) and isinstance(value, str):
+    if issubclass(kind, _Checked):
+        if not isinstance(value, str):
+            raise IdentityError(f"{value!r:.80} is not {kind._meaning}")
         return kind.parse(value)
     raise NotImplementedError(f"{kind.__name__} does not travel")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import hashlib
+import os
 from pathlib import Path
 from typing import assert_never
 
@@ -119,14 +120,25 @@ class SigningKey:
         return made
 
     def write(self, path: Path) -> None:
-        """Store as PKCS#8 PEM, mode 0600 from the first byte on; refuses to overwrite."""
+        """Store as PKCS#8 PEM, mode 0600 from the first byte on; refuses to overwrite.
+
+        The file appears whole or not at all: half a key after a power cut would stop every later start.
+        """
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch(mode=0o600, exist_ok=False)
-        path.write_bytes(
-            self._private.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
+        fresh = path.with_name(f"{path.name}.new")
+        fresh.unlink(missing_ok=True)
+        pem = self._private.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
+        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(pem)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            path.hardlink_to(fresh)  # unlike a rename, a link never replaces a key that is there
+        finally:
+            fresh.unlink()
+        _sync_directory(path.parent)
 
     def sign(self, message: bytes) -> bytes:
         """Return the 64-byte signature of `message`."""
@@ -153,6 +165,15 @@ def _load_public(key: PublicKey) -> ed25519.Ed25519PublicKey | ec.EllipticCurveP
             return ed25519.Ed25519PublicKey.from_public_bytes(key.encoded)
         case Algorithm.ECDSA_P256:
             return ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), key.encoded)
+
+
+def _sync_directory(path: Path) -> None:
+    """Put a directory's entries on the card: a file whose name is lost is lost."""
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
 
 
 def _der(signature: bytes) -> bytes:

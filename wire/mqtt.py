@@ -183,8 +183,11 @@ class _Connection:
     client: _PahoClient
     lost: asyncio.Future[str]
     acked: dict[int, asyncio.Future[ReasonCode]] = field(default_factory=dict)
+    unacked: collections.deque[int] = field(default_factory=collections.deque)  # received, in order
+    safe: set[int] = field(default_factory=set)  # acknowledged by the application, PUBACK still to be sent
     limits: Limits = field(default_factory=Limits)
     window: asyncio.Semaphore = field(default_factory=asyncio.Semaphore)
+    watched: bool = False
     reading: bool = False
 
 
@@ -252,13 +255,19 @@ class Link:
             yield pack
 
     def acknowledge(self, messages: Sequence[Message]) -> None:
-        """Send PUBACK for messages whose content is safe. Those of an earlier connection will come again by themselves."""
+        """Send PUBACK for messages whose content is safe. Those of an earlier connection will come again by themselves.
+
+        PUBACKs leave in the order in which the messages came, whatever order they are acknowledged in (MQTT 5, 4.6): one
+        whose predecessor is still being worked on waits for it.
+        """
         connection = self._connection
         if connection is None:
             return
-        for message in messages:
-            if message.connection == connection.number and message.mid:
-                connection.client.ack(message.mid, 1)
+        connection.safe.update(one.mid for one in messages if one.connection == connection.number and one.mid)
+        while connection.unacked and connection.unacked[0] in connection.safe:
+            mid = connection.unacked.popleft()
+            connection.safe.discard(mid)
+            connection.client.ack(mid, 1)
 
     async def publish(self, topic: str, payload: bytes, *, retain: bool = False, expiry_s: int | None = None) -> int:
         """Publish with QoS 1 and wait for the PUBACK; returns its reason code (0, or 0x10: nobody subscribed).
@@ -309,7 +318,10 @@ class Link:
     async def _live_once(self) -> None:
         """Connect, serve until the connection is lost, raise Unavailable with the reason."""
         self._connections += 1
-        connection = self._connection = self._new_connection()
+        try:
+            connection = self._connection = self._new_connection()
+        except (OSError, ValueError) as error:  # a password file or certificate that is not there (yet)
+            raise Unavailable(f"cannot be let in at {self.broker}: {error}") from error
         try:
             await self._open(connection)
             self._up.set()
@@ -434,6 +446,7 @@ class Link:
         client.on_disconnect = lambda _c, _d, _flags, code, _p: _settle(connection.lost, f"connection lost ({code})")
         client.on_socket_register_write = lambda *_: self._write_soon(connection)
         client.on_socket_close = lambda _c, _d, sock: self._forget(connection, sock)
+        connection.watched = True
         self._write_soon(connection)
         self._start_reading(connection)
 
@@ -459,7 +472,7 @@ class Link:
         connection = self._connection
         if (
             connection
-            and self._up.is_set()
+            and connection.watched  # also before we are up: the SUBACK may wait behind messages of the old session
             and not connection.reading
             and len(self._received) < self.terms.hand_over // 2
         ):
@@ -470,7 +483,13 @@ class Link:
         """Read packets until the socket is empty or the hand-over is full."""
         while connection.reading:
             sock: Any = connection.client.socket()
-            if sock is None or connection.client.loop_read() != 0:
+            try:
+                healthy = sock is not None and connection.client.loop_read() == 0
+            except Exception as error:  # noqa: BLE001 - paho on garbage: struct.error, IndexError, MQTTException and more
+                self._stop_reading(connection)
+                _settle(connection.lost, f"the broker sent what is not MQTT 5 ({error!r})")
+                return
+            if not healthy:
                 _settle(connection.lost, "connection lost while reading")
                 return
             if len(self._received) >= self.terms.hand_over:
@@ -501,6 +520,8 @@ class Link:
     def _on_message(self, connection: _Connection, message: MQTTMessage) -> None:
         self.counters.received += 1
         mid = message.mid if message.qos else 0
+        if mid:
+            connection.unacked.append(mid)
         self._received.append(Message(message.topic, bytes(message.payload), message.retain, mid, connection.number))
         self._arrived.set()
 
@@ -515,6 +536,9 @@ class Link:
         sock: Any = client.socket()
         if sock is not None and sock.fileno() >= 0:
             self._forget(connection, sock)
+        connection.watched = connection.reading = False
+        client.on_socket_close = lambda *_: None  # paho says it once more when the client is collected
+        if sock is not None and sock.fileno() >= 0:
             client.on_socket_register_write = lambda *_: None
             client.disconnect()
             with contextlib.suppress(OSError):

@@ -19,6 +19,7 @@ from wire.identity import Epoch
 
 _MISSING_GRACE_S = 2.0  # an ack may cross a batch on the wire: what was sent just now is not missing yet
 _LONGEST_RESEND_S = 900.0
+_MOST_URGENT = 1_000  # alarms that overtake; beyond that many at once, order is all that is left to them
 
 
 class Verdict(enum.StrEnum):
@@ -40,7 +41,7 @@ class _Flight:
 
 @dataclass(slots=True, kw_only=True)
 class DeliveryWindow:
-    """The state of one epoch's delivery. Memory is bounded by `size`, whatever the backlog."""
+    """The state of one epoch's delivery. Memory is bounded by `size` and by the alarms' limit, whatever the backlog."""
 
     epoch: Epoch
     through: int = 0
@@ -52,6 +53,7 @@ class DeliveryWindow:
     _flights: dict[int, _Flight] = field(default_factory=dict)
     _urgent: list[int] = field(default_factory=list)
     _missing: list[tuple[int, int]] = field(default_factory=list)
+    _gone: list[tuple[int, int]] = field(default_factory=list)  # stretches whose bytes retention let go
     _hub_highest: int = 0
     _backlog_next: int = 0
     _backlog_end: int = 0
@@ -73,7 +75,7 @@ class DeliveryWindow:
     def seal(self, seq: int, *, urgent: bool = False) -> None:
         """Note a batch that has just been sealed."""
         self.highest = max(self.highest, seq)
-        if urgent:
+        if urgent and len(self._urgent) < _MOST_URGENT:
             self._urgent.append(seq)
 
     def reconnect(self) -> None:
@@ -95,9 +97,10 @@ class DeliveryWindow:
             return Verdict.IMPOSSIBLE
         if ack.incarnation == self.incarnation and ack.through < self.through:
             return Verdict.LATE
-        rolled_back = ack.through < self.through
+        # A restored hub may lack anything above its watermark, also what an earlier life confirmed beyond a hole.
+        restored = ack.through < self.through or 0 < self.incarnation < ack.incarnation
         self.incarnation, self.through = ack.incarnation, ack.through
-        if rolled_back:
+        if restored:
             self._start_over()
         self._missing, self._hub_highest = list(ack.missing), ack.highest
         self._land(now)
@@ -122,6 +125,14 @@ class DeliveryWindow:
     def drop(self, seq: int) -> None:
         """Forget a batch whose bytes are gone: retention let it go after an earlier hub had it."""
         self._flights.pop(seq, None)
+        first = last = seq
+        apart = []
+        for low, high in self._gone:
+            if high + 1 < first or last + 1 < low:
+                apart.append((low, high))
+            else:
+                first, last = min(low, first), max(high, last)
+        self._gone = [*apart, (first, last)]
 
     # ---- what to do
 
@@ -144,9 +155,9 @@ class DeliveryWindow:
         return len(self._flights)
 
     def _choose(self, now: float) -> int | None:
-        for seq in self._urgent:
-            if seq not in self._flights and not self._is_stored(seq):
-                return seq
+        alarms = self._due_alarms(now)
+        if alarms:
+            return min(alarms)
         overdue = [seq for seq, flight in self._flights.items() if flight.due_at <= now]
         if overdue:
             return min(overdue)
@@ -154,12 +165,20 @@ class DeliveryWindow:
             return None
         return self._next_missing() or self._next_live() or self._next_backlog()
 
+    def _due_alarms(self, now: float) -> list[int]:
+        """Return the alarms to send now. They may fill a window of their own beside the other batches'."""
+        flown = {seq: self._flights[seq] for seq in self._urgent if seq in self._flights}
+        due = [seq for seq, flight in flown.items() if flight.due_at <= now]
+        if not due and len(flown) < self.size:
+            due = [seq for seq in self._urgent if seq not in flown and self._gone_to(seq) is None]
+        return due
+
     def _next_missing(self) -> int | None:
         """Return what the hub lacks below its highest and we have sent before: lost on the way, or by a restored hub."""
         for first, last in self._missing:
-            for seq in range(first, min(last, self._backlog_next - 1) + 1):
-                if seq not in self._flights:
-                    return seq
+            seq = self._advance(first, min(last, self._backlog_next - 1))
+            if seq is not None:
+                return seq
         return None
 
     def _next_live(self) -> int | None:
@@ -175,10 +194,13 @@ class DeliveryWindow:
         return seq
 
     def _advance(self, seq: int, last: int) -> int | None:
-        """Return the first batch from `seq` to `last` that is neither stored nor in flight."""
+        """Return the first batch from `seq` to `last` that is neither stored nor in flight nor gone."""
         while seq <= last:
+            gone_to = self._gone_to(seq)
             if seq in self._flights:
                 seq += 1
+            elif gone_to is not None:
+                seq = gone_to + 1
             elif self._is_stored(seq):
                 seq = self._after_stored(seq)
             else:
@@ -189,6 +211,10 @@ class DeliveryWindow:
         """Skip a stored stretch in one step: it may be a million long."""
         later_holes = [first for first, _ in self._missing if first > seq]
         return min(later_holes, default=self._hub_highest + 1)
+
+    def _gone_to(self, seq: int) -> int | None:
+        """Return the end of the stretch around `seq` that retention let go, None where there is none."""
+        return next((last for first, last in self._gone if first <= seq <= last), None)
 
     def _is_stored(self, seq: int) -> bool:
         if seq <= self.through:

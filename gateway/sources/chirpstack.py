@@ -47,8 +47,8 @@ def terms(client_id: str, application: str) -> Terms:
         client_id=client_id,
         subscriptions=[f"application/{application}/device/+/event/+"],
         session_expiry_s=7 * 86_400,
-        receive_maximum=400,
-        hand_over=800,
+        receive_maximum=4 * _PACK,  # one pack each is read, decoded and committed at the same time; one more waits
+        hand_over=8 * _PACK,
     )
 
 

@@ -7,6 +7,7 @@ writes them: camelCase JSON, bytes in base64, and inside `rxInfo` and `txInfo` a
 from __future__ import annotations
 
 import enum
+import functools
 import hashlib
 import re
 from datetime import UTC, datetime
@@ -22,6 +23,7 @@ MALFORMED = SourceId("chirpstack:malformed")
 KEY_BYTES = 16
 _LATEST_MS = 4_102_444_800_000
 _U32, _U8 = 0xFFFF_FFFF, 0xFF
+_LARGEST_REPORT = 1_000  # dBm, dB, %
 _HEX_ADDRESS = re.compile(r"[0-9a-f]{8}")
 _HEX_GATEWAY = re.compile(r"[0-9a-f]{16}")
 _TOPIC = re.compile(r"application/[^/]+/device/(?P<eui>[0-9a-fA-F]{16})/event/(?P<event>[a-z]+)")
@@ -113,6 +115,7 @@ def parse(topic: str, payload: bytes, received: Instant) -> Heard | None:
     )
 
 
+@functools.lru_cache(maxsize=1024)  # a gateway's devices repeat their few topics for years
 def parse_topic(topic: str) -> tuple[DevEui, EventKind | None]:
     """Return the device and the kind of event, None for a kind that we do not keep; raises EventError."""
     match = _TOPIC.fullmatch(topic)
@@ -181,7 +184,9 @@ def _from_message(message: Any) -> _Event:
         plain["rx_info"] = [_RxInfo(rx.gateway_id, rx.rssi, rx.snr) for rx in message.rx_info]
         plain["tx_info"] = _TxInfo(message.tx_info.frequency)
     for name in named & {"level", "code"}:
-        plain[name] = message.DESCRIPTOR.fields_by_name[name].enum_type.values_by_number[getattr(message, name)].name
+        number = getattr(message, name)  # proto3 enums are open: a newer ChirpStack may send one that we do not know
+        known = message.DESCRIPTOR.fields_by_name[name].enum_type.values_by_number.get(number)
+        plain[name] = known.name if known else str(number)
     return _Event(device_info=_DeviceInfo(message.device_info.dev_eui, dict(message.device_info.tags)), **plain)
 
 
@@ -191,9 +196,19 @@ def _check_ranges(event: _Event) -> None:
         ("fPort", event.f_port, _U8),
         ("dr", event.dr, _U8),
         ("frequency", event.tx_info.frequency, _U32),
+        ("fCntDown", event.f_cnt_down, _U32),
     ):
         if not 0 <= value <= most:
-            raise EventError(f"{name} is {value}, which no LoRaWAN frame can have")
+            raise EventError(f"{name} is {value:.6g}, which no LoRaWAN frame can have")
+    # What is no number, or one that no radio reports, would be sealed into a batch that nobody can read.
+    for name, reported in (
+        *[("rssi", rx.rssi) for rx in event.rx_info],
+        *[("snr", rx.snr) for rx in event.rx_info],
+        ("margin", event.margin),
+        ("batteryLevel", event.battery_level),
+    ):
+        if not -_LARGEST_REPORT <= reported <= _LARGEST_REPORT:
+            raise EventError(f"{name} is {reported:.6g}, which no radio reports")
 
 
 def _frame(event: _Event, kind: EventKind, dev_eui: DevEui, payload: bytes, received: Instant) -> Frame:

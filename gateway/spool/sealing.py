@@ -45,6 +45,7 @@ class Sealer:
     started_at_ms: int
     count: int = 0
     attention: asyncio.Event = field(default_factory=asyncio.Event)
+    _one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
     _window_to_ms: int = 0
     _urgent: bool = False
 
@@ -64,17 +65,20 @@ class Sealer:
 
     async def seal_all(self, now: Instant) -> None:
         """Seal everything there is, at least one batch: an empty one states that nothing came."""
-        while True:
-            await self._seal(await self.spool.head(self.rhythm.most_readings), now)
-            if self.spool.unsealed <= 0:
-                return
+        async with self._one_at_a_time:
+            while True:
+                await self._seal(await self.spool.head(self.rhythm.most_readings), now)
+                if self.spool.unsealed <= 0:
+                    return
 
     async def _seal(self, contents: Contents, now: Instant) -> None:
         position = await self.spool.position()
+        mark = self.due.mark()
         draft = self._draft(contents, position, now)
         try:
             sealed = await self.spool.seal(draft, contents.last_id, now.wall_ms)
         except BatchError as error:
+            self.due.rewind(mark)
             if error.reason != "too_large" or len(contents.readings) <= 1:
                 raise
             await self._seal(await self.spool.head(len(contents.readings) // _FEWER), now)
@@ -101,7 +105,7 @@ class Sealer:
             clock=Clock(state),
             software=self.software,
             readings=contents.readings,
-            due=self.due.settle(to_ms, contents.readings),
+            due=self.due.settle(to_ms, contents.readings, more=self.spool.unsealed > len(contents.readings)),
             events=contents.events,
         )
 

@@ -29,7 +29,11 @@ class Spool:
         self.unsealed = 0
 
     async def __aenter__(self) -> Self:
-        await self._run(self._file.open)
+        try:
+            await self._run(self._file.open)
+        except BaseException:
+            self._thread.shutdown(wait=False)
+            raise
         self.unsealed = (await self.depth()).unsealed
         return self
 
@@ -55,7 +59,8 @@ class Spool:
                 new = await self._run(self._file.append, readings)
             except Exception as error:  # noqa: BLE001 - whoever appended decides; nothing is swallowed
                 for _, durable in group:
-                    durable.set_exception(error)
+                    if not durable.done():  # its caller may have been cancelled
+                        durable.set_exception(error)
                 continue
             self.appended += new
             self.unsealed += new

@@ -97,9 +97,13 @@ class SpoolFile:
             db.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL")
             db.execute("PRAGMA wal_autocheckpoint=2000; PRAGMA cache_size=-4000; PRAGMA temp_store=MEMORY")
             self._migrate(db)
+            return self._adopt()
         except apsw.Error as error:
+            self.close()
             raise SpoolError(f"{self.path} cannot be opened: {error}") from error
-        return self._adopt()
+        except SpoolError:
+            self.close()
+            raise
 
     def open_to_read(self) -> None:
         """Open an existing file beside a running gateway, without touching it; raises SpoolError."""
@@ -157,21 +161,34 @@ class SpoolFile:
     def append(self, readings: Sequence[Reading]) -> int:
         """Keep readings, in order; returns how many were new. One commit, one fsync."""
         with self._transaction() as db:
-            fresh = [reading for reading in readings if self._is_new(db, reading.frame.key)]
-            db.executemany("INSERT INTO reading (body) VALUES (?)", [(_encode(reading),) for reading in fresh])
-            db.executemany(_TALLY, _tallies(fresh))
+            fresh = self._fresh(db, readings)
+            if fresh:
+                # One statement each, however many rows: SQLite gives up Python's lock at every step, and in a burst each
+                # step would wait for the event loop to hand it back.
+                bodies = apsw.carray(tuple([_encode(reading) for reading in fresh]))
+                db.execute("INSERT INTO reading (body) SELECT value FROM carray(?)", (bodies,))
+                db.execute(_TALLY, (msgspec.json.encode(_tallies(fresh)).decode(),))
         return len(fresh)
 
-    def _is_new(self, db: apsw.Connection, key: bytes) -> bool:
-        if not key:
-            return True
-        db.execute("INSERT OR IGNORE INTO recent (key) VALUES (?)", (key,))
-        if db.changes() == 0:
-            return False
-        self._inserted += 1
-        if self._inserted % _PRUNE_EVERY == 0:
+    def _fresh(self, db: apsw.Connection, readings: Sequence[Reading]) -> list[Reading]:
+        """Return the readings whose key has not been kept before, and note their keys."""
+        keys = dict.fromkeys(reading.frame.key for reading in readings if reading.frame.key)
+        if not keys:
+            return list(readings)
+        known = "SELECT key FROM recent WHERE key IN (SELECT value FROM carray(?))"
+        for (key,) in db.execute(known, (apsw.carray(tuple(keys)),)).fetchall():
+            del keys[key]
+        if keys:
+            db.execute("INSERT INTO recent (key) SELECT value FROM carray(?)", (apsw.carray(tuple(keys)),))
+            self._prune(db, len(keys))
+        new = set(keys)
+        return [reading for reading in readings if not reading.frame.key or _take(new, reading.frame.key)]
+
+    def _prune(self, db: apsw.Connection, inserted: int) -> None:
+        self._inserted += inserted
+        if self._inserted >= _PRUNE_EVERY:
+            self._inserted = 0
             db.execute("DELETE FROM recent WHERE id <= (SELECT max(id) FROM recent) - ?", (_RECENT_KEYS,))
-        return True
 
     def note(self, event: Event) -> None:
         """Keep an event for the next batch."""
@@ -203,7 +220,8 @@ class SpoolFile:
                 (sealed.seq, sealed.envelope, len(draft.readings), urgent, sealed_at_ms),
             )
             db.execute("DELETE FROM reading WHERE id <= ?", (last_id,))
-            db.execute("DELETE FROM event")
+            # Only those that the batch carries: one may have been noted since `head` was read.
+            db.execute("DELETE FROM event WHERE id IN (SELECT id FROM event ORDER BY id LIMIT ?)", (len(draft.events),))
             db.execute(
                 "UPDATE spool SET last_seq = ?, last_hash = ?, window_to_ms = ?",
                 (sealed.seq, sealed.payload_sha256, draft.to_ms),
@@ -298,7 +316,8 @@ class SpoolFile:
 
 
 _TALLY = """
-INSERT INTO heard VALUES (?, ?, ?, ?, ?, ?)
+INSERT INTO heard
+SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5 FROM json_each(?) WHERE true
 ON CONFLICT (source) DO UPDATE SET
     frames = frames + excluded.frames,
     undecoded = undecoded + excluded.undecoded,
@@ -330,6 +349,13 @@ _event_decoder = msgspec.msgpack.Decoder(Event)
 
 def _context(reading: Reading) -> tuple[str, str]:
     return reading.frame.boot, reading.frame.clock
+
+
+def _take(keys: set[bytes], key: bytes) -> bool:
+    """Whether the key is there, once: of two equal events in one pack only the first is kept."""
+    present = key in keys
+    keys.discard(key)
+    return present
 
 
 def _tallies(readings: Sequence[Reading]) -> list[tuple[Any, ...]]:

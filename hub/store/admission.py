@@ -55,10 +55,10 @@ class Held:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What to do with a group: `outcomes` in its order, `new` to be stored, `relinked` standings of stored ones."""
+    """What to do with a group: `outcomes` in its order, `new` (by index) to be stored, `relinked` stored ones."""
 
     outcomes: tuple[Outcome, ...]
-    new: tuple[tuple[Admitted, Chain], ...]
+    new: tuple[tuple[int, Chain], ...]
     relinked: tuple[tuple[Key, Chain], ...]
     incidents: tuple[Incident, ...]
 
@@ -77,20 +77,23 @@ def judge(admitted: Sequence[Admitted], held: Mapping[Key, Held], keys: Mapping[
     """
     hashes = {key: one.payload_sha256 for key, one in held.items()}
     outcomes, fresh, incidents = [], [], []
-    for one in admitted:
-        there = hashes.setdefault(one.key, one.batch.payload_sha256)
-        if there is one.batch.payload_sha256:
+    for at, one in enumerate(admitted):
+        there = hashes.get(one.key)
+        if there is None:
             outcomes.append(Outcome.STORED)
-            fresh.append(one)
+            hashes[one.key] = one.batch.payload_sha256
+            fresh.append(at)
         elif there == one.batch.payload_sha256:
             outcomes.append(Outcome.DUPLICATE)
         else:
             outcomes.append(Outcome.CONFLICT)
             incidents.append(_conflict(one, there))
-    new = tuple((one, _standing(one.key, one.batch.body.prev, hashes, keys)) for one in fresh)
-    relinked = tuple(_relinked(fresh, held, hashes))
+    new = tuple((at, _standing(admitted[at].key, admitted[at].batch.body.prev, hashes, keys)) for at in fresh)
+    relinked = tuple(_relinked([admitted[at] for at in fresh], held, hashes))
     incidents += [
-        _chain_break(one.key, one.batch.body.prev, hashes, keys) for one, chain in new if chain is Chain.BROKEN
+        _chain_break(admitted[at].key, admitted[at].batch.body.prev, hashes, keys)
+        for at, chain in new
+        if chain is Chain.BROKEN
     ]
     incidents += [
         _chain_break(key, held[key].prev_sha256, hashes, keys) for key, chain in relinked if chain is Chain.BROKEN

@@ -5,10 +5,12 @@ What arrives twice is refused per batch, never per row, so that observations str
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
+
+from psycopg import errors
 
 from hub.store.admission import Admitted, Chain, Held, Key, Outcome, Verdict, judge, neighbours
 from hub.store.database import Connection, Database, StoreUnavailable
@@ -17,14 +19,14 @@ from hub.store.incidents import DEFAULT_CAP, record_within
 from hub.store.locks import REGISTRY_LOCK, gateway_lock
 from hub.store.partitions import Partitions, months_of
 from hub.store.rows import HEADER, TRAILER, encode_rows
-from hub.store.series import Findings, Numbers, Series, StreamKey, Tally, moment, stream_keys
+from hub.store.series import Numbers, Series, StreamKey, Tally, int_array, stream_keys
 from hub.store.statements import statements
-from wire.columns import Stream, observed_at_ms
+from wire.columns import Columns, Stream, observed_at_ms
 from wire.identity import Epoch, GatewayId
 from wire.keys import Algorithm, PublicKey
 from wire.reading import ClockState
 
-__all__ = ["Admitted", "BatchStore", "Committed", "Outcome"]
+__all__ = ["Admitted", "BatchStore", "Committed", "NotEnrolled", "Outcome"]
 
 _CHUNK_BYTES: Final = 64 * 1024  # one write to the server: it works on one chunk while we make the next
 
@@ -46,6 +48,13 @@ class Committed:
     incidents: int = 0
 
 
+class NotEnrolled(ValueError):
+    """Batches of a gateway that the registry does not have: admit only what a key of `verifiers` has signed."""
+
+    def __init__(self, gateways: Sequence[str]) -> None:
+        super().__init__(f"not in the registry: {', '.join(gateways)}. Load the registry entry, then commit again.")
+
+
 class BatchStore:
     """Stores batches. Several commits may run at once: those that share a gateway wait for each other."""
 
@@ -58,118 +67,118 @@ class BatchStore:
     async def commit(self, admitted: Sequence[Admitted]) -> Committed:
         """Store a group in one transaction; raises StoreUnavailable, and then the same group can be committed again.
 
-        Every gateway must be enrolled. The result describes the moment of this commit.
+        Every gateway must be enrolled, else NotEnrolled. The result describes the moment of this commit.
         """
         if not admitted:
             return Committed()
-        months = [months_of(observed_at_ms(one.batch.columns)) for one in admitted]
-        await self._partitions.prepare(set().union(*months), datetime.now(UTC))
+        unfolded = [_unfold(one) for one in admitted]
+        months = set().union(*(months_of(one.times_ms) for one in unfolded))
+        await self._partitions.prepare(months, datetime.now(UTC))
         async with self._database.transaction() as connection:
-            committed, found = await self._store(connection, admitted)
+            verdict = judge(admitted, *await _locked(connection, admitted))
+            fresh = [unfolded[at] for at, _ in verdict.new]
+            batch_numbers = await _insert(connection, [one.admitted for one in fresh], [c for _, c in verdict.new])
+            numbers, found = await self._series.resolve(connection, [pair for one in fresh for pair in one.streams])
+            observations = await _copy(connection, fresh, numbers, batch_numbers)
+            await record_within(connection, verdict.incidents, cap=self._incident_cap)
+            await _count(connection, admitted, fresh, numbers, verdict)
+            deliveries = await settle(connection, {(one.gateway, one.batch.epoch) for one in admitted})
         self._series.remember(found)
-        return committed
-
-    async def _store(self, connection: Connection, admitted: Sequence[Admitted]) -> tuple[Committed, Findings]:
-        await _lock(connection, admitted)
-        held = await _held(connection, admitted)
-        verdict = judge(admitted, held, await _enrolled_keys(connection, admitted))
-        numbers = await _insert(connection, verdict)
-        observations, found = await self._derive(connection, [one for one, _ in verdict.new], numbers)
-        await _relink(connection, verdict)
-        await record_within(connection, verdict.incidents, cap=self._incident_cap)
-        await connection.execute(_SQL["heard"], {"gateway": sorted({str(one.gateway) for one in admitted})})
-        deliveries = await settle(connection, {(one.gateway, one.batch.epoch) for one in admitted})
-        committed = Committed(
+        return Committed(
             outcomes=verdict.outcomes,
             deliveries=tuple(deliveries),
-            readings=sum(one.batch.columns.n for one, _ in verdict.new),
-            undecoded=sum(len(one.batch.columns.undecoded) for one, _ in verdict.new),
+            readings=sum(one.columns.n for one in fresh),
+            undecoded=sum(len(one.columns.undecoded) for one in fresh),
             observations=observations,
             incidents=len(verdict.incidents),
         )
-        return committed, found
-
-    async def _derive(
-        self, connection: Connection, new: Sequence[Admitted], batch_numbers: dict[Key, int]
-    ) -> tuple[int, Findings]:
-        """Turn the readings of new batches into observations and tallies; return how many, and the numbers learnt."""
-        keys = [stream_keys(one.gateway, one.batch.columns) for one in new]
-        streams: Iterator[tuple[StreamKey, Stream]] = (
-            pair
-            for one, own in zip(new, keys, strict=True)
-            for pair in zip(own, one.batch.columns.streams, strict=True)
-        )
-        known, found = await self._series.resolve(connection, streams)
-        numbered = [(one, [known[key] for key in own]) for one, own in zip(new, keys, strict=True)]
-        tally = Tally()
-        for one, numbers in numbered:
-            tally.add(one.batch, numbers)
-        observations = await _copy(connection, numbered, batch_numbers)
-        await tally.write(connection)
-        return observations, found
 
 
-async def _lock(connection: Connection, admitted: Sequence[Admitted]) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Unfolded:
+    """A batch with what several steps need of it: observation times, and its streams with what they are known by."""
+
+    admitted: Admitted
+    times_ms: list[int]
+    streams: list[tuple[StreamKey, Stream]]
+
+    @property
+    def columns(self) -> Columns:
+        return self.admitted.batch.columns
+
+    def numbers(self, known: Mapping[StreamKey, Numbers]) -> list[Numbers]:
+        """Return the numbers of each stream."""
+        return [known[key] for key, _ in self.streams]
+
+
+def _unfold(one: Admitted) -> _Unfolded:
+    columns = one.batch.columns
+    streams = list(zip(stream_keys(one.gateway, columns), columns.streams, strict=True))
+    return _Unfolded(admitted=one, times_ms=observed_at_ms(columns), streams=streams)
+
+
+async def _locked(
+    connection: Connection, admitted: Sequence[Admitted]
+) -> tuple[dict[Key, Held], dict[GatewayId, PublicKey]]:
+    """Lock the group's gateways and return what is held around its batches, and the keys of those that begin a log."""
     locks = sorted({gateway_lock(one.gateway) for one in admitted})
-    await connection.execute(_SQL["lock"], {"registry": REGISTRY_LOCK, "gateways": locks})
-
-
-async def _held(connection: Connection, admitted: Sequence[Admitted]) -> dict[Key, Held]:
-    rows = await (await connection.execute(_SQL["stored"], _columns(sorted(neighbours(admitted))))).fetchall()
-    return {
-        (GatewayId(gateway), Epoch(epoch), seq): Held(payload_sha256=payload, prev_sha256=prev, chain=Chain(chain))
-        for gateway, epoch, seq, payload, prev, chain in rows
-    }
-
-
-async def _enrolled_keys(connection: Connection, admitted: Sequence[Admitted]) -> dict[GatewayId, PublicKey]:
-    """Return the keys of the gateways whose first batch is here: it must follow their enrolment."""
     beginning = sorted({str(one.gateway) for one in admitted if one.batch.seq == 1})
-    if not beginning:
-        return {}
-    rows = await (await connection.execute(_SQL["keys"], {"gateway": beginning})).fetchall()
-    return {GatewayId(gateway): PublicKey(Algorithm(algorithm), key) for gateway, algorithm, key in rows}
-
-
-async def _insert(connection: Connection, verdict: Verdict) -> dict[Key, int]:
-    """Insert the new batches and return their numbers."""
-    if not verdict.new:
-        return {}
-    bodies = [one.batch.body for one, _ in verdict.new]
-    values = _columns([one.key for one, _ in verdict.new]) | {
-        "payload_sha256": [one.batch.payload_sha256 for one, _ in verdict.new],
-        "prev_sha256": [body.prev for body in bodies],
-        "window_from": [moment(body.from_ms) for body in bodies],
-        "window_to": [moment(body.to_ms) for body in bodies],
-        "readings": [body.r.n for body in bodies],
-        "envelope": [one.envelope for one, _ in verdict.new],
-        "chain": [int(chain) for _, chain in verdict.new],
+    async with connection.pipeline():
+        # Each statement sees what was committed when it starts: the later two see all that happened before the lock.
+        await connection.execute(_SQL["lock"], {"registry": REGISTRY_LOCK, "gateways": locks})
+        stored = await connection.execute(_SQL["stored"], _columns(sorted(neighbours(admitted))))
+        enrolled = await connection.execute(_SQL["keys"], {"gateway": beginning})
+    held = {
+        (GatewayId(gateway), Epoch(epoch), seq): Held(payload_sha256=payload, prev_sha256=prev, chain=Chain(chain))
+        for gateway, epoch, seq, payload, prev, chain in await stored.fetchall()
     }
-    rows = await (await connection.execute(_SQL["insert"], values)).fetchall()
-    if len(rows) != len(verdict.new):
+    keys = {GatewayId(g): PublicKey(Algorithm(algorithm), key) for g, algorithm, key in await enrolled.fetchall()}
+    if strangers := sorted(set(beginning) - keys.keys()):
+        raise NotEnrolled(strangers)
+    return held, keys
+
+
+async def _insert(connection: Connection, new: Sequence[Admitted], chains: Sequence[Chain]) -> dict[Key, int]:
+    """Insert the new batches and return their numbers."""
+    if not new:
+        return {}
+    bodies = [one.batch.body for one in new]
+    values = _columns([one.key for one in new]) | {
+        "payload_sha256": [one.batch.payload_sha256 for one in new],
+        "prev_sha256": [body.prev for body in bodies],
+        "from_ms": int_array(body.from_ms for body in bodies),
+        "to_ms": int_array(body.to_ms for body in bodies),
+        "readings": int_array(body.r.n for body in bodies),
+        "envelope": [one.envelope for one in new],
+        "chain": int_array(chains),
+    }
+    try:
+        rows = await (await connection.execute(_SQL["insert"], values)).fetchall()
+    except errors.ForeignKeyViolation:
+        raise NotEnrolled(sorted({str(one.gateway) for one in new})) from None
+    if len(rows) != len(new):
         # Only a writer that does not take our locks can come between; the next try sees its rows.
         raise StoreUnavailable("another program wrote the same batches", "Nothing was stored; commit the group again.")
     return {(GatewayId(gateway), Epoch(epoch), seq): number for gateway, epoch, seq, number in rows}
 
 
-async def _relink(connection: Connection, verdict: Verdict) -> None:
-    if verdict.relinked:
-        values = _columns([key for key, _ in verdict.relinked]) | {
-            "chain": [int(chain) for _, chain in verdict.relinked]
-        }
-        await connection.execute(_SQL["relink"], values)
-
-
 async def _copy(
-    connection: Connection, numbered: Sequence[tuple[Admitted, list[Numbers]]], batch_numbers: dict[Key, int]
+    connection: Connection,
+    fresh: Sequence[_Unfolded],
+    known: Mapping[StreamKey, Numbers],
+    batch_numbers: Mapping[Key, int],
 ) -> int:
     """Stream the observations of new batches and return how many there were."""
     written, buffer = 0, bytearray(HEADER)
     async with connection.cursor() as cursor, cursor.copy(_SQL["copy"]) as copy:
-        for one, numbers in numbered:
-            datastreams = [number.datastreams for number in numbers]
-            uncertain = one.batch.body.clock.state is ClockState.NONE
-            rows = encode_rows(one.batch.columns, batch_numbers[one.key], datastreams, uncertain=uncertain)
+        for one in fresh:
+            rows = encode_rows(
+                one.columns,
+                one.times_ms,
+                batch_numbers[one.admitted.key],
+                [numbers.datastreams for numbers in one.numbers(known)],
+                uncertain=one.admitted.batch.body.clock.state is ClockState.NONE,
+            )
             written += len(rows)
             buffer += b"".join(rows)
             if len(buffer) >= _CHUNK_BYTES:
@@ -179,9 +188,29 @@ async def _copy(
     return written
 
 
+async def _count(
+    connection: Connection,
+    admitted: Sequence[Admitted],
+    fresh: Sequence[_Unfolded],
+    known: Mapping[StreamKey, Numbers],
+    verdict: Verdict,
+) -> None:
+    """Write what follows from the group beside its rows: tallies, who was heard, chains that now close."""
+    tally = Tally()
+    for one in fresh:
+        tally.add(one.columns, one.times_ms, one.numbers(known))
+    relinked = _columns([key for key, _ in verdict.relinked]) | {
+        "chain": int_array(chain for _, chain in verdict.relinked)
+    }
+    async with connection.pipeline():
+        await tally.write(connection)
+        await connection.execute(_SQL["heard"], {"gateway": sorted({str(one.gateway) for one in admitted})})
+        await connection.execute(_SQL["relink"], relinked)
+
+
 def _columns(keys: Sequence[Key]) -> dict[str, object]:
     return {
         "gateway": [str(gateway) for gateway, _, _ in keys],
         "epoch": [bytes.fromhex(epoch) for _, epoch, _ in keys],
-        "seq": [seq for _, _, seq in keys],
+        "seq": int_array(seq for _, _, seq in keys),
     }

@@ -17,7 +17,10 @@ Connection = psycopg.AsyncConnection[TupleRow]
 
 POOL_MIN: Final = 2
 READ_LIMIT_S: Final = 30
-_REMEDY: Final = "Check that PostgreSQL runs and that [database] dsn names it; the hub acknowledges nothing and tries again by itself."
+_REMEDY: Final = (
+    "Check that PostgreSQL runs and that [database] dsn names it; "
+    "meanwhile the hub acknowledges nothing and tries again by itself."
+)
 # What a retry can mend. ReadOnlySqlTransaction: a replica that was promoted elsewhere, seen on failover.
 _LOST: Final = (
     psycopg.OperationalError,

@@ -8,7 +8,7 @@ from typing import Final
 
 from hub.store.database import Connection, Database
 from hub.store.statements import statements
-from wire.ack import missing_between
+from wire.ack import holes
 from wire.identity import Epoch, GatewayId
 
 PAGE: Final = 10_000  # sequences read at once above a watermark
@@ -19,7 +19,7 @@ _SQL: Final = statements("deliveries")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """One epoch of one gateway: everything up to `through` is stored; `above` are the sequences stored beyond, ascending.
+    """One epoch of one gateway: everything up to `through` is stored; `above` is what is stored beyond, ascending.
 
     `above` names at most the PAGE lowest ones: enough for an acknowledgement, whose holes are filled from below.
     """
@@ -30,10 +30,9 @@ class Delivery:
     highest: int
     above: tuple[int, ...] = ()
 
-    @property
-    def missing(self) -> tuple[tuple[int, int], ...]:
-        """The holes above `through`, as inclusive ranges, lowest first, at most wire.ack.MAX_RANGES of them."""
-        return missing_between(self.through, list(self.above))
+    def holes(self) -> tuple[tuple[tuple[int, int], ...], int]:
+        """Return what an acknowledgement says beside `through`: the missing ranges, and the `highest` they reach to."""
+        return holes(self.through, self.above)
 
 
 def advance(through: int, above: Sequence[int]) -> int:
@@ -55,10 +54,13 @@ async def list_deliveries(database: Database, gateway: GatewayId | None = None) 
         rows = await cursor.fetchall()
         highest = {(GatewayId(g), Epoch(e)): high for g, e, _, high in rows}
         # A delivery that has no hole needs no walk.
-        holes = [(GatewayId(g), Epoch(e)) for g, e, through, high in rows if high > through]
-        above = {(d[0], d[1]): (d[2], d[3]) for d in await _walk(connection, holes)}
-    whole = {(GatewayId(g), Epoch(e)): (through, []) for g, e, through, _ in rows}
-    return [_delivery(log, *(whole | above)[log], highest[log]) for log in whole]
+        holed = [(GatewayId(g), Epoch(e)) for g, e, through, high in rows if high > through]
+        above: dict[Log, tuple[int, Sequence[int]]] = {
+            (gateway, epoch): (through, beyond) for gateway, epoch, through, beyond in await _walk(connection, holed)
+        }
+    stored = {(GatewayId(g), Epoch(e)): through for g, e, through, _ in rows}
+    reached: dict[Log, tuple[int, Sequence[int]]] = {log: (through, ()) for log, through in stored.items()}
+    return [_delivery(log, through, beyond, highest[log]) for log, (through, beyond) in (reached | above).items()]
 
 
 async def settle(connection: Connection, logs: Collection[Log]) -> list[Delivery]:

@@ -36,7 +36,8 @@ _FAST_STOP_S: Final = 60.0
 _STOPPING: Final = "stopping"
 _PID_FILE_LINES: Final = 8  # pid, data, start, port, socket directory, address, shared memory, status
 
-# Small machine, nothing traded for speed: with these a committed batch survives a power cut (fsync, synchronous_commit).
+# For a small machine, but nothing traded for speed: with fsync and synchronous_commit a committed batch survives a
+# power cut.
 _SETTINGS: Final = {
     "listen_addresses": "",
     "fsync": "on",
@@ -102,7 +103,7 @@ async def embedded_postgres(data: Path) -> AsyncIterator[str]:
 
     Open it from a thread that lives as long as the server: the kernel ends the server when that thread ends.
     """
-    data = data.absolute()
+    data = Path(os.path.abspath(data))  # noqa: ASYNC240, PTH100 - no file is touched
     binaries = _binaries()
     runner = await asyncio.to_thread(_runner)
     await _wait_for_predecessor(data)
@@ -206,9 +207,10 @@ def _check_reachable(place: Path, runner: _Runner) -> None:
         )
         if not entry.st_mode & needed:
             raise EmbeddedError(
-                f"the account {account.pw_name}, which runs PostgreSQL for a hub started as root, cannot enter {directory} "
-                f"(mode {stat.S_IMODE(entry.st_mode):o}) and so not {place}. Allow it (chmod o+x {directory}), "
-                "put Xóm and its data elsewhere (/opt/xom, /var/lib/xom), or start the hub as an ordinary user."
+                f"the account {account.pw_name}, which runs PostgreSQL for a hub started as root, cannot enter "
+                f"{directory} (mode {stat.S_IMODE(entry.st_mode):o}) and so not {place}. "
+                f"Allow it (chmod o+x {directory}), put Xóm and its data elsewhere (/opt/xom, /var/lib/xom), "
+                "or start the hub as an ordinary user."
             )
 
 
@@ -219,7 +221,7 @@ def _make_socket_directory(data: Path) -> Path:
         last = Path(note.read_text())
         if last.name.startswith(_SOCKET_PREFIX):
             shutil.rmtree(last, ignore_errors=True)
-    # /tmp because a socket's path has at most 107 bytes (sys/un.h); mkdtemp makes it 0700 under a name nobody can guess.
+    # /tmp because a socket's path has at most 107 bytes (sys/un.h); mkdtemp makes it 0700, under a fresh name.
     made = Path(tempfile.mkdtemp(prefix=_SOCKET_PREFIX, dir="/tmp"))
     note.write_text(str(made))
     return made
@@ -260,7 +262,7 @@ async def _wait_for_predecessor(data: Path) -> None:
 
 
 def _clear_leftovers(found: _PidFile, data: Path) -> None:
-    """Remove a dead server's pid file: its number may by now be another program's, and then PostgreSQL would not start."""
+    """Remove a dead server's pid file: with its number reused by another program, PostgreSQL would not start."""
     _log.warning("%s: removed the pid file of a server that was killed (pid %d)", data, found.pid)
     (data / "postmaster.pid").unlink(missing_ok=True)
 
@@ -300,7 +302,7 @@ async def _database(sockets: Path) -> str:
 
 
 async def _stop(server: asyncio.subprocess.Process) -> None:
-    """Shut down fast (SIGINT: cut the sessions, then a checkpoint); after a minute at once (SIGQUIT: recovers next time)."""
+    """Shut down fast (SIGINT: cut the sessions, then a checkpoint), after a minute at once (SIGQUIT: recover later)."""
     for sign, patience_s in ((signal.SIGINT, _FAST_STOP_S), (signal.SIGQUIT, None)):
         if server.returncode is None:
             with suppress(ProcessLookupError):

@@ -114,8 +114,8 @@ async def list_incidents(
         rows = await (await connection.execute(_SQL["list"], values)).fetchall()
     return [
         Recorded(
-            number=number, at=at, last_at=last_at, gateway=gateway_id and GatewayId(gateway_id), kind=IncidentKind(kind_),
-            detail=detail, epoch=epoch and Epoch(epoch), seq=seq, count=count,
+            number=number, at=at, last_at=last_at, gateway=gateway_id and GatewayId(gateway_id),
+            kind=IncidentKind(kind_), detail=detail, epoch=epoch and Epoch(epoch), seq=seq, count=count,
             evidence_sha256=sha256, evidence_bytes=size,
         )
         for number, at, last_at, gateway_id, kind_, detail, epoch, seq, count, sha256, size in rows

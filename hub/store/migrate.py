@@ -1,4 +1,4 @@
-"""The schema's steps: files `NNN_before_<what>.sql` and `NNN_after_<what>.sql`, applied in order, each in a transaction.
+"""The schema's steps: files `NNN_before_<what>.sql` and `NNN_after_<what>.sql`, in order, a transaction each.
 
 `before` steps run before the new code starts and leave the old code working; `after` steps clean up behind it.
 """
@@ -55,12 +55,14 @@ def outstanding(known: list[Migration], applied: dict[str, str]) -> list[Migrati
     newer = sorted(applied.keys() - {step.name for step in known})
     if newer:
         raise MigrationError(
-            f"the database is newer than this hub: it has {', '.join(newer)}. Install the hub that made it, or a later one."
+            f"the database is newer than this hub: it has {', '.join(newer)}. "
+            "Install the hub that made it, or a later one."
         )
     for step in known:
         if applied.get(step.name, step.sha256) != step.sha256:
             raise MigrationError(
-                f"{step.name} has changed since it was applied here. Restore the file and put the change into a new migration."
+                f"{step.name} has changed since it was applied here. "
+                "Restore the file and put the change into a new migration."
             )
     return [step for step in known if step.name not in applied]
 
@@ -107,7 +109,7 @@ async def _apply(connection: Connection, step: Migration) -> None:
 
 
 async def _enable_timescale(connection: Connection) -> None:
-    """Create the extension where the server has it loaded; a server that merely has the files would refuse and hang up."""
+    """Create the extension where the server has it loaded: one that merely has the files would hang up on us."""
     cursor = await connection.execute(
         "select exists (select from pg_available_extensions where name = 'timescaledb')"
         " and coalesce(current_setting('shared_preload_libraries', true), '') like '%timescaledb%'"

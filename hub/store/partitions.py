@@ -112,8 +112,8 @@ async def _make(connection: Connection, month: Month) -> None:
     for statement in (
         "create table {partition} (like observation including all)",
         "lock table observation_default in access exclusive mode",
-        "with moved as (delete from observation_default where observed_at >= {start} and observed_at < {end} returning *) "
-        "insert into {partition} select * from moved",
+        "with moved as (delete from observation_default where observed_at >= {start} and observed_at < {end} "
+        "returning *) insert into {partition} select * from moved",
         "alter table observation attach partition {partition} for values from ({start}) to ({end})",
     ):
         await connection.execute(sql.SQL(statement).format(**names))

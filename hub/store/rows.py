@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from itertools import chain, repeat
 from typing import Final
 
-from wire.columns import Columns, floats, observed_at_ms, spread
+from wire.columns import NONE, Columns, spread
 from wire.reading import Quality
 
 HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
@@ -31,21 +31,24 @@ _TWO: Final = struct.pack(">i", 2)
 _NULL: Final = struct.pack(">i", -1)
 
 
-def encode_rows(columns: Columns, batch_no: int, numbers: Sequence[tuple[int, ...]], *, uncertain: bool) -> list[bytes]:
+def encode_rows(
+    columns: Columns, times_ms: Sequence[int], batch_no: int, numbers: Sequence[tuple[int, ...]], *, uncertain: bool
+) -> list[bytes]:
     """Return the rows of one batch, in the order of its values.
 
-    `numbers` has, for each of the batch's streams, the datastream numbers of its quantities; those of UNNUMBERED ones are
-    left out. A value that is not finite is no measurement: it is stored as INVALID, without a value.
+    `times_ms` are the readings' observation times (wire.columns.observed_at_ms). `numbers` has, for each of the batch's
+    streams, the datastream numbers of its quantities; UNNUMBERED ones are left out. A value that is not finite is no
+    measurement: it is stored as INVALID, without a value.
     """
     stream = spread(columns.stream, columns.n)
-    times = [(at - _POSTGRES_EPOCH_MS) * 1000 for at in observed_at_ms(columns)]
+    times = [(at - _POSTGRES_EPOCH_MS) * 1000 for at in times_ms]
     indexes: Sequence[int] = range(columns.n)
     datastreams = list(chain.from_iterable([numbers[s] for s in stream]))
     if any(len(shape) != 1 for shape in numbers):
         widths = [len(numbers[s]) for s in stream]
         times = list(chain.from_iterable(map(repeat, times, widths)))
         indexes = list(chain.from_iterable(map(repeat, indexes, widths)))
-    values = list(chain.from_iterable(floats(columns)))
+    values = _values(columns, stream)
     flag = TIME_UNCERTAIN if uncertain else 0
     qualities, absent = _qualities(columns, values, flag)
     start = _EIGHT + struct.pack(">q", batch_no)
@@ -63,6 +66,15 @@ def encode_rows(columns: Columns, batch_no: int, numbers: Sequence[tuple[int, ..
     if UNNUMBERED in datastreams:
         rows = [row for row, datastream in zip(rows, datastreams, strict=True) if datastream != UNNUMBERED]
     return rows
+
+
+def _values(columns: Columns, stream: Sequence[int]) -> list[float | None]:
+    """Return the values as measured, one after the other: wire.columns.floats, flat, at a tenth of its cost."""
+    scales = [10**decimals for _, _, decimals in columns.quantities]
+    shapes = {NONE: [], **{at: [scales[pointer] for pointer in shape] for at, shape in enumerate(columns.shapes)}}
+    scaled_by = [shapes[one.shape] for one in columns.streams]
+    divisors = chain.from_iterable([scaled_by[s] for s in stream])
+    return [v / by if isinstance(v, int) else v for v, by in zip(columns.values, divisors, strict=True)]
 
 
 def _qualities(columns: Columns, values: Sequence[float | None], flag: int) -> tuple[list[int], list[int]]:

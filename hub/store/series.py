@@ -11,8 +11,7 @@ from typing import Final
 from hub.store.database import Connection
 from hub.store.rows import UNNUMBERED
 from hub.store.statements import statements
-from wire.batch import Batch
-from wire.columns import NONE, Columns, Stream, observed_at_ms, spread
+from wire.columns import NONE, Columns, Stream, spread
 from wire.identity import GatewayId
 
 MAX_NAME: Final = 128  # characters of an observed property or a unit; PostgreSQL indexes at most 2704 bytes
@@ -44,7 +43,7 @@ class Findings:
 def stream_keys(gateway: GatewayId, columns: Columns) -> list[StreamKey]:
     """Return what each of a batch's streams is known by."""
     named = [[columns.quantities[at][:2] for at in shape] for shape in columns.shapes]
-    shapes = [*map(tuple, named), ()]  # NONE is -1: the empty shape stands last
+    shapes: dict[int, tuple[Property, ...]] = {NONE: (), **dict(enumerate(map(tuple, named)))}
     return [(gateway, stream.dev_eui, stream.source, shapes[stream.shape]) for stream in columns.streams]
 
 
@@ -60,21 +59,20 @@ class Series:
         self._known = Findings()
 
     async def resolve(
-        self, connection: Connection, streams: Iterable[tuple[StreamKey, Stream]]
+        self, connection: Connection, streams: Sequence[tuple[StreamKey, Stream]]
     ) -> tuple[Mapping[StreamKey, Numbers], Findings]:
         """Return the numbers of these streams, giving new ones in the caller's transaction, and what to `remember`."""
-        known, found = self._known, Findings()
-        unseen = {key: stream for key, stream in streams if key not in known.streams}
+        known, found = self._known.streams, Findings()
+        unseen = {key: stream for key, stream in streams if key not in known}
         if not unseen:
-            return known.streams, found
+            return known, found
         await self._find_sources(connection, unseen, found)
         await self._find_datastreams(connection, unseen, found)
         for key, stream in unseen.items():
             source = self._source(key[0], stream, found)
-            assert source is not None
-            datastreams = (self._datastream(source, one, found) for one in _numbered(key[3]))
-            found.streams[key] = Numbers(source, tuple(datastreams))
-        return known.streams | found.streams, found
+            datastreams = tuple(self._datastream(source, one, found) for one in _numbered(key[3]))
+            found.streams[key] = Numbers(source, datastreams)
+        return {key: known.get(key) or found.streams[key] for key, _ in streams}, found
 
     def remember(self, found: Findings) -> None:
         """Keep what a committed transaction has learnt."""
@@ -82,9 +80,10 @@ class Series:
         self._known.datastreams.update(found.datastreams)
         self._known.streams.update(found.streams)
 
-    def _source(self, gateway: GatewayId, stream: Stream, found: Findings) -> int | None:
+    def _source(self, gateway: GatewayId, stream: Stream, found: Findings) -> int:
+        """Return the source's number, UNNUMBERED while it has none."""
         key = (gateway, str(stream.source_id))
-        return self._known.sources.get(key) or found.sources.get(key)
+        return self._known.sources.get(key) or found.sources.get(key, UNNUMBERED)
 
     def _datastream(self, source: int, one: Property | None, found: Findings) -> int:
         if one is None:
@@ -95,7 +94,7 @@ class Series:
     async def _find_sources(self, connection: Connection, unseen: Mapping[StreamKey, Stream], found: Findings) -> None:
         for name in ("sources", "discover"):
             missing = sorted(
-                {(key[0], str(s.source_id)) for key, s in unseen.items() if self._source(key[0], s, found) is None}
+                {(key[0], str(s.source_id)) for key, s in unseen.items() if not self._source(key[0], s, found)}
             )
             if missing:
                 values = {"gateway": [str(g) for g, _ in missing], "source": [source for _, source in missing]}
@@ -146,22 +145,21 @@ class Tally:
         self._first: dict[int, int] = {}
         self._last: dict[int, int] = {}
 
-    def add(self, batch: Batch, numbers: Sequence[Numbers]) -> None:
-        """Count one stored batch, `numbers` per stream."""
-        columns = batch.columns
+    def add(self, columns: Columns, times_ms: list[int], numbers: Sequence[Numbers]) -> None:
+        """Count one stored batch, `numbers` per stream, `times_ms` per reading."""
         stream = spread(columns.stream, columns.n)
         for at, count in Counter(stream).items():
             self._readings[numbers[at].source] += count
         for at, _ in columns.undecoded:
             self._undecoded[numbers[stream[at]].source] += 1
-        self._extend(stream, observed_at_ms(columns), numbers)
+        self._extend(stream, times_ms, numbers)
 
     def _extend(self, stream: list[int], times: list[int], numbers: Sequence[Numbers]) -> None:
-        pairs = (
-            sorted(zip(times, stream, strict=True)) if times != sorted(times) else list(zip(times, stream, strict=True))
-        )
-        last = {s: at for at, s in pairs}
-        first = {s: at for at, s in reversed(pairs)}
+        if times != sorted(times):
+            times, stream = map(list, zip(*sorted(zip(times, stream, strict=True)), strict=True))
+        # A dict keeps the last of equal keys: of ascending times the latest, of descending ones the earliest.
+        last = dict(zip(stream, times, strict=True))
+        first = dict(zip(reversed(stream), reversed(times), strict=True))
         for s, at in last.items():
             for datastream in numbers[s].datastreams:
                 self._last[datastream] = max(at, self._last.get(datastream, at))
@@ -172,24 +170,26 @@ class Tally:
         if self._readings:
             sources = sorted(self._readings)  # in one order, as everything that two commits may both touch
             values = {
-                "source_no": sources,
-                "readings": [self._readings[source] for source in sources],
-                "undecoded": [self._undecoded[source] for source in sources],
+                "source_no": int_array(sources),
+                "readings": int_array([self._readings[source] for source in sources]),
+                "undecoded": int_array([self._undecoded[source] for source in sources]),
             }
             await connection.execute(_SQL["tally"], values)
         numbers = sorted(self._last.keys() - {UNNUMBERED})
         if numbers:
             extent = {
-                "datastream_no": numbers,
-                "first": [moment(self._first[number]) for number in numbers],
-                "last": [moment(self._last[number]) for number in numbers],
+                "datastream_no": int_array(numbers),
+                "first_ms": int_array([self._first[number] for number in numbers]),
+                "last_ms": int_array([self._last[number] for number in numbers]),
             }
             await connection.execute(_SQL["extend"], extent)
+
+
+def int_array(numbers: Iterable[int]) -> str:
+    """Return PostgreSQL's text for an array of integers: psycopg's dumper of lists costs ten times this."""
+    return f"{{{','.join(map(str, numbers))}}}"
 
 
 def moment(at_ms: int) -> datetime:
     """Return milliseconds since 1970 as an aware UTC time, exactly."""
     return _EPOCH + timedelta(milliseconds=at_ms)
-
-
-assert NONE == -1  # stream_keys relies on it

@@ -12,7 +12,7 @@ _NAME: Final = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 
 
 def statements(noun: str) -> Mapping[str, bytes]:
-    """Return the statements of `queries/<noun>.sql` by name. A name that is missing is a bug: KeyError where it is used."""
+    """Return the statements of `queries/<noun>.sql` by name. A missing name is a bug: KeyError where it is used."""
     text = (files("hub.store") / "queries" / f"{noun}.sql").read_text(encoding="utf-8")
     # split() with one group gives: preamble, name, statement, name, statement ...
     _, *parts = _NAME.split(text)

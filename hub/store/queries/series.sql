@@ -24,12 +24,18 @@ returning source_no, observed_property, unit, datastream_no
 update datastream d set
     first_observed_at = least(d.first_observed_at, w.first),
     last_observed_at = greatest(d.last_observed_at, case when w.last <= now() + interval '1 hour' then w.last end)
-from unnest(%(datastream_no)b::integer[], %(first)b::timestamptz[], %(last)b::timestamptz[]) as w (datastream_no, first, last)
+from (
+    select
+        datastream_no,
+        timestamptz 'epoch' + first_ms * interval '1 millisecond' as first,
+        timestamptz 'epoch' + last_ms * interval '1 millisecond' as last
+    from unnest(%(datastream_no)s::integer[], %(first_ms)s::bigint[], %(last_ms)s::bigint[]) as u (datastream_no, first_ms, last_ms)
+) w
 where d.datastream_no = w.datastream_no
 
 -- name: tally
 insert into source_tally as t (source_no, readings, undecoded, last_received_at)
-select w.*, now() from unnest(%(source_no)b::integer[], %(readings)b::bigint[], %(undecoded)b::bigint[]) as w
+select w.*, now() from unnest(%(source_no)s::integer[], %(readings)s::bigint[], %(undecoded)s::bigint[]) as w
 on conflict (source_no) do update set
     readings = t.readings + excluded.readings,
     undecoded = t.undecoded + excluded.undecoded,

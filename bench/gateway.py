@@ -1,0 +1,156 @@
+"""`xom bench gateway`: ChirpStack events through a real Mosquitto into a real gateway process, until all are durable.
+
+What counts: the time from the first publish until every uplink is committed in the spool, read there from outside. The hub is
+a stub that opens and acknowledges every batch, so sealing and delivery run too. Then, in a run of its own, the latency of an
+alarm at a hundred uplinks a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, median
+
+import msgspec
+
+from bench import machine
+from bench.flood import Publisher, packets
+from bench.fsync import appends_per_s
+from bench.gateway_process import GatewayError, GatewayProcess, Usage, gateway_process
+from bench.hub_stub import HubStub
+from bench.mosquitto import DEFAULT_INFLIGHT, RECOMMENDED, Mosquitto, mosquitto
+from bench.report import Cell, Report, Table
+from bench.uplinks import Load, hamlet, render, render_with_alarms
+from wire.keys import SigningKey
+
+SIZES = (10_000, 40_000)
+_ROW_BYTES = 330  # a reading in the spool, MessagePack; measured, see `row_bytes`
+_SLOWEST_PER_S = 200.0  # a run that falls below this has failed
+_LEAST_S = 30.0
+_SETTLE_S = 2.0
+_POLL_S = 0.01
+_LATENCY_PER_S = 100.0
+
+
+class Sizes(msgspec.Struct, frozen=True, kw_only=True):
+    """How much to measure."""
+
+    floods: tuple[int, ...] = SIZES
+    rounds: int = 3
+    alone: int = 40_000
+    limit_rows: int = 20_000
+    latency_s: float = 20.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flood:
+    """What one flood gave."""
+
+    settings: str
+    uplinks: int
+    uplinks_per_s: float
+    publish_s: float
+    lost: int
+    duplicate: int
+    start_s: float
+    idle: Usage
+    end: Usage
+    broker_cpu_s: float
+    batch_bytes_per_reading: float
+
+    def per_10k(self, cpu_s: float) -> float:
+        """Return a cost for 10,000 uplinks."""
+        return cpu_s * 10_000 / self.uplinks
+
+
+def measure(sizes: Sizes) -> Report:
+    """Run floods, the limit and the latency; returns the report."""
+    load = render(max(sizes.floods))
+    floods = [
+        run_flood(load.first(count), name, settings)
+        for count in sizes.floods
+        for name, settings in (("default inflight", DEFAULT_INFLIGHT), ("recommended", RECOMMENDED))
+        for _ in range(sizes.rounds)
+    ]
+    alone = publisher_alone(load.first(sizes.alone))
+    with tempfile.TemporaryDirectory(prefix="xom-bench-") as folder:
+        limit = appends_per_s(Path(folder), _ROW_BYTES, sizes.limit_rows)
+    latency = run_latency(sizes.latency_s)
+    return _report(floods, alone, limit, latency)
+
+
+def run_flood(load: Load, name: str, settings: Mapping[str, int]) -> Flood:
+    """Flood a fresh gateway with a load, and look at what it kept."""
+    return asyncio.run(_flood(load, name, settings))
+
+
+async def _flood(load: Load, name: str, settings: Mapping[str, int]) -> Flood:
+    async with bed(settings) as (broker, gateway, stub):
+        await asyncio.sleep(_SETTLE_S)
+        idle, broker_cpu_s = gateway.usage(), machine.cpu_s(broker.pid)
+        ready, began = packets(load.uplinks), time.monotonic()
+        publish_s = await asyncio.to_thread(_publish, broker.port, ready)
+        took = await asyncio.to_thread(_wait_until_durable, gateway, len(ready), began)
+        kept, end = await asyncio.to_thread(gateway.kept), gateway.usage()
+        return Flood(
+            settings=name,
+            uplinks=len(ready),
+            uplinks_per_s=len(ready) / took,
+            publish_s=publish_s,
+            lost=sum(1 for key in load.keys if not kept[key]),
+            duplicate=kept.total() - len(kept),
+            start_s=gateway.start_s,
+            idle=idle,
+            end=end,
+            broker_cpu_s=machine.cpu_s(broker.pid) - broker_cpu_s,
+            batch_bytes_per_reading=stub.batch_bytes / max(1, sum(stub.batches.values())),
+        )
+
+
+@asynccontextmanager
+async def bed(settings: Mapping[str, int]) -> AsyncIterator[tuple[Mosquitto, GatewayProcess, HubStub]]:
+    """Set up a broker, a gateway with all sensors enrolled, and a stub for its hub."""
+    village, hub_key = hamlet(), SigningKey.generate()
+    with tempfile.TemporaryDirectory(prefix="xom-bench-") as name:
+        folder = Path(name)
+        with mosquitto(folder, settings) as broker, gateway_process(
+            village, folder, broker, hub_key.public
+        ) as gateway:
+            stub = HubStub(
+                gateway=village.gateway_id, verifier=gateway.key.verifier(), key=hub_key, port=broker.port
+            )
+            hub = asyncio.create_task(stub.run())
+            try:
+                yield broker, gateway, stub
+            finally:
+                hub.cancel()
+                with suppress(asyncio.CancelledError):
+                    await hub
+
+
+def _publish(port: int, ready: Sequence[bytes]) -> float:
+    with Publisher(port) as publisher:
+        began = time.monotonic()
+        publisher.publish(ready)
+        return time.monotonic() - began
+
+
+def _wait_until_durable(gateway: GatewayProcess, count: int, began: float) -> float:
+    """Return the seconds from `began` until the spool holds `count` readings."""
+    deadline = began + max(_LEAST_S, count / _SLOWEST_PER_S)
+    while (durable := gateway.durable()) < count:
+        if time.monotonic() > deadline:
+            raise GatewayError(f"{durable} of {count} uplinks were durable when time was up")
+        time.sleep(_POLL_S)
+    return time.monotonic() - began
+
+
+def publisher_alone(load: Load) -> float:
+    """Return the publisher's own uplinks/s into a broker that nobody listens to: it must not be the bottleneck."""
+    with tempfile.TemporaryDirectory(prefix="xom-bench-") as folder, mosquitto(Path(folder), RECOMMENDED) as broker:
+        return len(load.uplinks) / _publish(broker.port, packets(load.uplinks))

@@ -1,0 +1,131 @@
+"""A whole hub from its configuration: resources opened in order, one TaskGroup over the pipeline's verbs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from hub import pipeline
+from hub.api.serving import serve_api
+from hub.broker import embedded_broker
+from hub.config import Config
+from hub.ingest.acknowledge import Acknowledger
+from hub.ingest.consumer import Consumer, Enrolled
+from hub.metrics import Metrics
+from hub.registry.files import read_registry
+from hub.store import log
+from hub.store.batches import BatchStore
+from hub.store.database import Database, open_database
+from hub.store.deliveries import list_deliveries
+from hub.store.embedded import embedded_postgres
+from hub.store.migrate import migrate
+from hub.store.registry import load_registry, verifiers
+from wire.keys import SigningKey
+from wire.mqtt import Link, Terms
+from wire.topics import Subject, every_gateway
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hub:
+    """An assembled hub: its parts are open, `run` starts it. `broker` is where gateways reach it."""
+
+    config: Config
+    key: SigningKey
+    database: Database
+    broker: tuple[str, int]
+    link: Link
+    enrolled: Enrolled
+    consumer: Consumer
+    acknowledger: Acknowledger
+    metrics: Metrics
+
+    async def run(self) -> None:
+        """Run until cancelled. Anything that is not a known fault falls through, and the supervisor starts us again."""
+        await self.enrolled.refresh(at_once=True)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(pipeline.ingest(self.consumer), name="ingest")
+            tasks.create_task(pipeline.acknowledge(self.acknowledger), name="acknowledge")
+            repeat = pipeline.repeat_acknowledgements(self.link, self.database, self.acknowledger)
+            tasks.create_task(repeat, name="repeat acknowledgements")
+            tasks.create_task(pipeline.follow_registry(self.enrolled), name="follow registry")
+            tasks.create_task(serve_api(self.config.http, self.database, self.metrics, self.link), name="api")
+
+    async def load_registry(self, path: Path) -> dict[str, int]:
+        """Take a registry file into the database; returns what changed. Raises RegistryError naming file and key."""
+        changed = await load_registry(self.database, read_registry(path))
+        await self.enrolled.refresh(at_once=True)
+        return changed
+
+    def envelopes(self) -> AsyncIterator[bytes]:
+        """Yield the batch log, in order of storing."""
+        return log.envelopes(self.database)
+
+    async def count_observations(self) -> int:
+        """Return how many observations are stored."""
+        return await log.count_observations(self.database)
+
+    async def missing_batches(self) -> int:
+        """Return how many batches lie below a stored one and are not there."""
+        holes = [delivery.holes()[0] for delivery in await list_deliveries(self.database)]
+        return sum(last - first + 1 for ranges in holes for first, last in ranges)
+
+
+@asynccontextmanager
+async def database_of(config: Config) -> AsyncIterator[str]:
+    """Yield the DSN of the configured database, starting the embedded one when none is configured; migrated."""
+    async with AsyncExitStack() as stack:
+        dsn = config.database.dsn or await stack.enter_async_context(embedded_postgres(config.hub.data / "postgres"))
+        await migrate(dsn)
+        yield dsn
+
+
+@asynccontextmanager
+async def assemble(config: Config) -> AsyncIterator[Hub]:
+    """Open everything, in order; what cannot be opened raises its own error before anything has started."""
+    key = SigningKey.read_or_make(config.hub.key_path, config.hub.algorithm)
+    metrics = Metrics()
+    async with AsyncExitStack() as stack:
+        dsn = await stack.enter_async_context(database_of(config))
+        database = await stack.enter_async_context(open_database(dsn, pool_size=config.database.pool))
+        host, port = await _broker(config, stack)
+        terms = Terms(
+            client_id=config.mqtt.client_id,
+            subscriptions=[every_gateway(Subject.BATCH)],
+            receive_maximum=config.ingest.receive_maximum,
+            hand_over=2 * config.ingest.receive_maximum,
+        )
+        link = await stack.enter_async_context(Link(config.mqtt.broker(host, port), terms))
+        acknowledger = Acknowledger(link=link, key=key, incarnation=await log.incarnation(database))
+        enrolled = Enrolled(lambda: verifiers(database))
+        consumer = Consumer(
+            link=link,
+            store=BatchStore(database, incident_cap=config.incidents.cap),
+            database=database,
+            enrolled=enrolled,
+            acknowledger=acknowledger,
+            metrics=metrics,
+            group=config.ingest.group,
+            lanes=config.ingest.lanes,
+            incident_cap=config.incidents.cap,
+        )
+        yield Hub(
+            config=config,
+            key=key,
+            database=database,
+            broker=(host, port),
+            link=link,
+            enrolled=enrolled,
+            consumer=consumer,
+            acknowledger=acknowledger,
+            metrics=metrics,
+        )
+
+
+async def _broker(config: Config, stack: AsyncExitStack) -> tuple[str, int]:
+    mqtt = config.mqtt
+    if not mqtt.embedded:
+        return mqtt.host, mqtt.port
+    return await stack.enter_async_context(embedded_broker(config.hub.data / "broker", mqtt.host, mqtt.port))

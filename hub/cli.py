@@ -1,0 +1,136 @@
+"""`xom hub …`: serve, migrate, load the registry, print the key."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import sys
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import msgspec
+import structlog
+import typer
+
+from hub.assembly import assemble, database_of
+from hub.broker import BrokerError
+from hub.config import Config, load_config
+from hub.registry.files import RegistryError, read_registry
+from hub.store.database import Database, StoreUnavailable, open_database
+from hub.store.embedded import EmbeddedError
+from hub.store.migrate import MigrationError
+from hub.store.registry import load_registry
+from wire.configuration import ConfigError
+from wire.keys import KeyProblem, SigningKey
+
+USAGE_ERROR = 2
+_KNOWN = (
+    ConfigError, KeyProblem, StoreUnavailable, EmbeddedError, MigrationError, RegistryError, BrokerError, OSError,
+)  # fmt: skip
+
+T = TypeVar("T")
+
+hub_app = typer.Typer(no_args_is_help=True, help="Serve the hub, migrate its database, load its registry.")
+registry_app = typer.Typer(no_args_is_help=True, help="Administrative units, gateways and sources.")
+hub_app.add_typer(registry_app, name="registry")
+
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", "-c", help="TOML file; XOM_HUB_<SECTION>_<KEY> variables override it.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object, for programs.")]
+
+
+@hub_app.command()
+def serve(config: ConfigFile = None) -> None:
+    """Take batches, store and acknowledge them, serve the API. Starts an embedded PostgreSQL when no DSN is given."""
+    structlog.configure(
+        processors=[structlog.processors.add_log_level, structlog.processors.LogfmtRenderer(key_order=["level", "event"])],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    _run(_serve(_read(config)))
+
+
+async def _serve(config: Config) -> None:
+    async with assemble(config) as hub:
+        host, port = hub.broker
+        typer.echo(f"hub: broker {host}:{port}, API http://{config.http.host}:{config.http.port}/api/v1", err=True)
+        running = asyncio.create_task(hub.run())
+        for stop in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(stop, running.cancel)
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+
+
+@hub_app.command()
+def migrate(config: ConfigFile = None) -> None:
+    """Bring the database to this version's schema; `serve` does so too."""
+    _run(_migrate(_read(config)))
+    typer.echo("the database has this version's schema")
+
+
+async def _migrate(config: Config) -> None:
+    async with database_of(config):
+        pass
+
+
+@hub_app.command()
+def key(config: ConfigFile = None, json: AsJson = False) -> None:
+    """Print the public key that gateways must know; makes the key when there is none."""
+    settings = _read(config)
+    try:
+        public = SigningKey.read_or_make(settings.hub.key_path, settings.hub.algorithm).public
+    except _KNOWN as error:
+        raise _stop(error) from error
+    if json:
+        fields = {"algorithm": public.algorithm, "public_key": public.encoded.hex(), "keyid": public.keyid}
+        typer.echo(msgspec.json.encode(fields).decode())
+        return
+    typer.echo(f'[hub]\npublic_key = "{public.encoded.hex()}"\nalgorithm = "{public.algorithm}"')
+
+
+@registry_app.command("load")
+def load(
+    file: Annotated[Path, typer.Argument(help="TOML file; samples/registry.toml explains it.")],
+    config: ConfigFile = None,
+    json: AsJson = False,
+) -> None:
+    """Take administrative units, gateways with their keys, and placed sources into the database. Repeating is harmless."""
+    changed = _run(_load(_read(config), file))
+    if json:
+        typer.echo(msgspec.json.encode(changed).decode())
+        return
+    typer.echo(", ".join(f"{number} {name}" for name, number in changed.items()) + " changed")
+
+
+async def _load(config: Config, file: Path) -> dict[str, int]:
+    registry = read_registry(file)
+    async with _database(config) as database:
+        return await load_registry(database, registry)
+
+
+@asynccontextmanager
+async def _database(config: Config) -> AsyncIterator[Database]:
+    async with database_of(config) as dsn, open_database(dsn) as database:
+        yield database
+
+
+def _read(path: Path | None) -> Config:
+    try:
+        return load_config(path)
+    except ConfigError as error:
+        raise _stop(error) from error
+
+
+def _run(work: Coroutine[None, None, T]) -> T:
+    try:
+        return asyncio.run(work)
+    except _KNOWN as error:
+        raise _stop(error) from error
+
+
+def _stop(problem: BaseException) -> typer.Exit:
+    typer.echo(f"xom hub: {problem}", err=True)
+    return typer.Exit(USAGE_ERROR)

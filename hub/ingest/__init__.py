@@ -1,0 +1,1 @@
+"""Ingest: batches from the broker into the store, exactly once each, acknowledged after COMMIT."""

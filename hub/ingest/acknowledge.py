@@ -1,0 +1,66 @@
+"""Acknowledgements: what the store has committed, signed, retained, one topic per gateway."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import structlog
+
+from hub.store.deliveries import Delivery
+from wire.ack import Ack, seal_ack
+from wire.identity import GatewayId
+from wire.keys import SigningKey
+from wire.mqtt import Link, Unavailable
+from wire.topics import Subject, Topic
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True, kw_only=True)
+class Acknowledger:
+    """Publishes the newest watermark of each gateway. One that could not be sent goes with the next, or on reconnecting."""
+
+    link: Link
+    key: SigningKey
+    incarnation: int
+    sent: int = 0
+    _newest: dict[GatewayId, Delivery] = field(default_factory=dict)
+    _news: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def tell(self, deliveries: Iterable[Delivery]) -> None:
+        """Take watermarks of committed transactions. A newer one replaces what has not been sent yet."""
+        for delivery in deliveries:
+            waiting = self._newest.get(delivery.gateway)
+            if waiting is None or waiting.epoch != delivery.epoch or waiting.through <= delivery.through:
+                self._newest[delivery.gateway] = delivery
+        self._news.set()
+
+    async def run(self) -> None:
+        """Publish what `tell` brings, until cancelled."""
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            await self.link.wait_connected()
+            newest, self._newest = self._newest, {}
+            await asyncio.gather(*(self._publish(delivery) for delivery in newest.values()))
+
+    async def _publish(self, delivery: Delivery) -> None:
+        missing, highest = delivery.holes()
+        ack = Ack(
+            gateway=delivery.gateway,
+            incarnation=self.incarnation,
+            epoch=delivery.epoch,
+            through=delivery.through,
+            highest=highest,
+            missing=missing,
+        )
+        try:
+            topic = str(Topic(delivery.gateway, Subject.ACK))
+            await self.link.publish(topic, seal_ack(ack, self.key), retain=True)
+            self.sent += 1
+        except Unavailable as error:
+            log.warning("acknowledgement not sent", gateway=delivery.gateway, problem=str(error))
+            self._newest.setdefault(delivery.gateway, delivery)
+            self._news.set()

@@ -1,0 +1,135 @@
+"""Ingest's I/O: takes packs from the broker, commits them in groups, and only then acknowledges, both ways.
+
+Several lanes work side by side, so that one group is verified while another is being committed; a gateway always uses the
+same lane. While the database is away nothing is acknowledged, and the bounded queues stop the socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import zlib
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import structlog
+
+from hub.ingest.acknowledge import Acknowledger
+from hub.ingest.admit import Refused, admit
+from hub.metrics import Metrics
+from hub.store.admission import Admitted
+from hub.store.batches import BatchStore, Committed
+from hub.store.database import Database, StoreUnavailable
+from hub.store.incidents import Incident, IncidentKind, record
+from wire.backoff import Backoff
+from wire.identity import GatewayId
+from wire.keys import Verifier
+from wire.mqtt import Link, Message
+
+log = structlog.get_logger(__name__)
+
+_PACK = 64
+_REFRESH_S = 5.0
+
+
+@dataclass(slots=True)
+class Enrolled:
+    """The registry's keys in memory. A stranger makes us look again, though not more often than every few seconds."""
+
+    fetch: Callable[[], Awaitable[Mapping[GatewayId, Verifier]]]
+    keys: Mapping[GatewayId, Verifier] = field(default_factory=dict)
+    looked_at: float = float("-inf")
+
+    async def refresh(self, *, at_once: bool = False) -> None:
+        """Read the registry anew; raises StoreUnavailable."""
+        if at_once or time.monotonic() - self.looked_at > _REFRESH_S:
+            self.keys = await self.fetch()
+            self.looked_at = time.monotonic()
+
+
+@dataclass(slots=True, kw_only=True)
+class Consumer:
+    """The way from the broker to the store."""
+
+    link: Link
+    store: BatchStore
+    database: Database
+    enrolled: Enrolled
+    acknowledger: Acknowledger
+    metrics: Metrics
+    group: int = 48
+    lanes: int = 2
+    incident_cap: int = 100
+    _queues: list[asyncio.Queue[Message]] = field(default_factory=list)
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        self._queues = [asyncio.Queue(self.group * 2) for _ in range(self.lanes)]
+        async with asyncio.TaskGroup() as tasks:
+            for number, queue in enumerate(self._queues):
+                tasks.create_task(self._work(queue), name=f"ingest lane {number}")
+            tasks.create_task(self._distribute(), name="distribute")
+
+    async def _distribute(self) -> None:
+        async for pack in self.link.packs(_PACK):
+            for message in pack:
+                lane = zlib.crc32(message.topic.encode()) % self.lanes
+                await self._queues[lane].put(message)
+            self.metrics.queue_depth.set(sum(queue.qsize() for queue in self._queues))
+
+    async def _work(self, queue: asyncio.Queue[Message]) -> None:
+        while True:
+            messages = [await queue.get()]
+            while len(messages) < self.group and not queue.empty():
+                messages.append(queue.get_nowait())
+            await self._take(messages)
+
+    async def _take(self, messages: Sequence[Message]) -> None:
+        """Store a group, as often as it takes, then acknowledge it to the broker and to the gateways."""
+        backoff = Backoff(first_s=0.2, longest_s=15.0)
+        while True:
+            try:
+                admitted, refused = await self._judge(messages)
+                committed = await self._commit(admitted)
+                await self._record(refused)
+                break
+            except StoreUnavailable as error:
+                delay = backoff.next_s()
+                log.warning("store not available; holding back", messages=len(messages), problem=str(error))
+                await asyncio.sleep(delay)
+        self.link.acknowledge(messages)
+        self.acknowledger.tell(committed.deliveries)
+        self._count(committed, refused)
+
+    async def _judge(self, messages: Sequence[Message]) -> tuple[list[Admitted], list[Incident]]:
+        admitted: list[Admitted] = []
+        refused: list[Incident] = []
+        for message in messages:
+            verdict = admit(message.topic, message.payload, self.enrolled.keys)
+            if isinstance(verdict, Refused) and verdict.incident.kind is IncidentKind.UNKNOWN_GATEWAY:
+                await self.enrolled.refresh()
+                verdict = admit(message.topic, message.payload, self.enrolled.keys)
+            if isinstance(verdict, Refused):
+                log.warning("batch refused", kind=str(verdict.incident.kind), problem=verdict.incident.detail)
+                refused.append(verdict.incident)
+            else:
+                admitted.append(verdict)
+        return admitted, refused
+
+    async def _commit(self, admitted: Sequence[Admitted]) -> Committed:
+        started = time.perf_counter()
+        committed = await self.store.commit(admitted)
+        self.metrics.commit_seconds.observe(time.perf_counter() - started)
+        return committed
+
+    async def _record(self, refused: Sequence[Incident]) -> None:
+        if refused:
+            await record(self.database, refused, cap=self.incident_cap)
+
+    def _count(self, committed: Committed, refused: Sequence[Incident]) -> None:
+        for outcome in committed.outcomes:
+            self.metrics.batches.labels(outcome=outcome.value).inc()
+        self.metrics.readings.inc(committed.readings)
+        self.metrics.observations.inc(committed.observations)
+        for incident in refused:
+            self.metrics.refused.labels(reason=str(incident.kind)).inc()

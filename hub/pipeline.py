@@ -1,0 +1,60 @@
+"""The hub's half of the line, on one screen.
+
+    broker ──▶ admit ──▶ one transaction ──▶ COMMIT ──▶ PUBACK to the broker
+               │         │  batch log                └─▶ Ack to the gateway: signed, retained
+               │         │  observations
+               ▼         ▼
+             incident: kept as evidence, the queue moves on
+
+Nothing is acknowledged before its COMMIT. The batch log is what counts; everything else here can be derived from it again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from hub.ingest.acknowledge import Acknowledger
+from hub.ingest.consumer import Consumer, Enrolled
+from hub.store.database import Database, StoreUnavailable
+from hub.store.deliveries import list_deliveries
+from wire.mqtt import Link
+
+log = structlog.get_logger(__name__)
+
+_REFRESH_S = 30.0
+
+
+async def ingest(consumer: Consumer) -> None:
+    """Store every batch once; hold everything back while the database is away."""
+    await consumer.run()
+
+
+async def acknowledge(acknowledger: Acknowledger) -> None:
+    """Tell gateways what is stored, and that alone."""
+    await acknowledger.run()
+
+
+async def repeat_acknowledgements(link: Link, database: Database, acknowledger: Acknowledger) -> None:
+    """At every new connection, tell every gateway where it stands: a broker may have lost what it retained."""
+    last = 0
+    while True:
+        number = await link.wait_connected()
+        if number != last:
+            try:
+                acknowledger.tell(await list_deliveries(database))
+                last = number
+            except StoreUnavailable as error:
+                log.warning("watermarks not repeated yet", problem=str(error))
+        await asyncio.sleep(1.0)
+
+
+async def follow_registry(enrolled: Enrolled) -> None:
+    """Take new and revoked keys from the registry every half minute."""
+    while True:
+        await asyncio.sleep(_REFRESH_S)
+        try:
+            await enrolled.refresh(at_once=True)
+        except StoreUnavailable as error:
+            log.warning("registry not read", problem=str(error))

@@ -1,0 +1,43 @@
+"""What all rooms' tests share: a real Mosquitto, hypothesis without deadlines, and a loud word about what was left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from tests.real_mosquitto import MISSING, PROGRAM, Mosquitto
+
+# Shared machines stall: a slow example is no failure, and no test here asserts a time.
+settings.register_profile("xom", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("xom")
+
+_LEFT_OUT = pytest.StashKey[int]()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if PROGRAM is not None:
+        return
+    left_out = [item for item in items if item.get_closest_marker("mosquitto")]
+    for item in left_out:
+        item.add_marker(pytest.mark.skip(reason=MISSING))
+    config.stash[_LEFT_OUT] = len(left_out)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    left_out = config.stash.get(_LEFT_OUT, 0)
+    if left_out:
+        terminalreporter.write_line(f"LEFT OUT: {left_out} tests marked mosquitto. {MISSING}", red=True, bold=True)
+
+
+@pytest.fixture
+def mosquitto(tmp_path: Path) -> Iterator[Mosquitto]:
+    """A running Mosquitto with default settings; change `acl` or `options` and `restart()` for others."""
+    home = tmp_path / "mosquitto"
+    home.mkdir()
+    broker = Mosquitto(home)
+    broker.start()
+    yield broker
+    broker.stop()

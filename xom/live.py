@@ -1,0 +1,61 @@
+"""The live table in the terminal: what each hamlet's sensors last said, as the hub stores it."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from datetime import UTC, datetime, timedelta, timezone
+from typing import TYPE_CHECKING
+
+import typer
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from hub.store.latest import Latest, latest_observations
+
+if TYPE_CHECKING:
+    from xom.demo import Demo
+
+_EVERY_S = 1.0
+_PLAIN_EVERY_S = 10.0
+_VIETNAM = timezone(timedelta(hours=7))
+_SHOWN = ("water_distance", "water_depth", "electrical_conductivity", "dissolved_oxygen", "ph", "water_temperature")
+
+
+async def show(demo: Demo) -> None:
+    """Draw until cancelled: a table on a terminal, a line every ten seconds elsewhere."""
+    host, port = demo.broker
+    http = demo.hub.config.http
+    typer.echo(f"broker    {host}:{port}\nAPI       http://{http.host}:{http.port}/api/v1  (OpenAPI at /docs)")
+    typer.echo(f"commune   {len(demo.gateways)} gateways, all simulated; Ctrl-C stops")
+    if not sys.stdout.isatty():
+        while True:
+            typer.echo(_line(demo))
+            await asyncio.sleep(_PLAIN_EVERY_S)
+    with Live(console=Console(), refresh_per_second=2, transient=False) as live:
+        while True:
+            live.update(Group(_table(await latest_observations(demo.hub.database, _SHOWN)), Text(_line(demo))))
+            await asyncio.sleep(_EVERY_S)
+
+
+def _line(demo: Demo) -> str:
+    now = datetime.fromtimestamp(demo.clock.now().wall_ms / 1000, _VIETNAM)
+    gateways = "  ".join(
+        f"{name}: {one.spool.appended} kept, batch {one.delivery.window.through} of {one.delivery.window.highest} stored"
+        for name, one in demo.gateways.items()
+    )
+    return f"{now:%Y-%m-%d %H:%M} (simulated)  {gateways}"
+
+
+def _table(rows: list[Latest]) -> Table:
+    """One row per hamlet and quantity: the last value, the sensor, the age."""
+    table = Table(title="Last observations", title_justify="left")
+    for heading in ("hamlet", "sensor", "observed property", "value", "unit", "quality", "observed at (UTC)"):
+        table.add_column(heading, justify="right" if heading == "value" else "left")
+    for row in rows:
+        value = "–" if row.value is None else f"{row.value:g}"
+        at = row.observed_at.astimezone(UTC).strftime("%m-%d %H:%M")
+        table.add_row(row.unit_name, row.source_name, row.observed_property, value, row.unit, row.quality, at)
+    return table
