@@ -55,6 +55,14 @@ class Publisher:
         self.window = _WINDOW
 
     def __enter__(self) -> Publisher:
+        try:
+            self._connect()
+        except BaseException:
+            self._socket.close()
+            raise
+        return self
+
+    def _connect(self) -> None:
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket.settimeout(_SILENCE_S)
         self._socket.connect(("127.0.0.1", self._port))
@@ -62,7 +70,6 @@ class Publisher:
         rest = b"\x00\x04MQTT\x05\x02" + struct.pack("!HBH", 0, 0, len(name)) + name  # clean start, no keep-alive
         self._socket.sendall(bytes([_CONNECT, len(rest)]) + rest)
         self._take_connack(*self._read_packet())
-        return self
 
     def __exit__(self, *_: object) -> None:
         try:

@@ -1,4 +1,4 @@
-"""The gateway's physical limit: rows of one size appended to SQLite in groups, each group on the disk before the next."""
+"""The gateway's limit: rows of one size appended to SQLite in groups, each group on the disk before the next."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ def appends_per_s(folder: Path, row_bytes: int, rows: int = 20_000, rounds: int 
 
 def _round(path: Path, row_bytes: int, rows: int) -> float:
     db = apsw.Connection(str(path))
-    db.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; CREATE TABLE row (id INTEGER PRIMARY KEY, body BLOB)")
+    db.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL").fetchall()  # apsw stops at the first row otherwise
+    db.execute("CREATE TABLE row (id INTEGER PRIMARY KEY, body BLOB)")
     bodies = [(os.urandom(row_bytes),) for _ in range(GROUP)]
     began = time.perf_counter()
     for _ in range(rows // GROUP):

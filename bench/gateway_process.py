@@ -1,4 +1,4 @@
-"""A real `python -m gateway` on a folder of its own, watched from outside: processes by the kernel, the spool read-only."""
+"""A real `python -m gateway` on a folder of its own, watched from outside: by the kernel, and its spool read-only."""
 
 from __future__ import annotations
 
@@ -98,9 +98,7 @@ def gateway_process(
         _wait_until_subscribed(process, village, broker, said)
         start_s = time.monotonic() - began
         worker = _worker_of(process.pid)
-        yield GatewayProcess(
-            pid=process.pid, worker_pid=worker, spool=data / "spool.db", key=key, start_s=start_s
-        )
+        yield GatewayProcess(pid=process.pid, worker_pid=worker, spool=data / "spool.db", key=key, start_s=start_s)
     finally:
         stop(process)
 

@@ -59,7 +59,7 @@ class HubStub:
         if batch.seq not in self.batches:
             self.batch_bytes += len(envelope)
             self.batches[batch.seq] = batch.columns.n
-            if batch.columns.urgent:  # the others are counted in the spool; unfolding them here would cost the flood CPU
+            if batch.columns.urgent:  # the others are counted in the spool: unfolding them would take the flood's CPU
                 self._note_alarms(batch, now)
         return batch
 

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 Cell = str | int | float | None
+_FIXED = ("bench", "figure", "value", "unit", "limit_name", "limit", "ratio")
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,7 +39,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
     def to_object(self) -> dict[str, Any]:
         """Return the one JSON object."""
-        fixed = {name: getattr(self, name) for name in ("bench", "figure", "value", "unit", "limit_name", "limit", "ratio")}
+        fixed = {name: getattr(self, name) for name in _FIXED}
         tables = {table.title: table.objects() for table in self.tables}
         return {**fixed, **self.named, "tables": tables, "notes": list(self.notes)}
 

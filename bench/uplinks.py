@@ -1,4 +1,4 @@
-"""What is published: a simulated hamlet's uplinks, written as ChirpStack writes them, and the alarm frames among them."""
+"""What is published: a simulated hamlet's uplinks, written as ChirpStack writes them, and alarms among them."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ class Load:
         return Load(uplinks=self.uplinks[:count], keys=self.keys[:count], alarms=self.alarms)
 
 
-def hamlet() -> SimGateway:
+def hamlet(seed: int = _SEED) -> SimGateway:
     """Return one gateway of the simulated commune, with eighteen sensors of five models."""
-    return build_commune(_SEED, gateways=2, devices_per_hamlet=6).gateways[0]
+    return build_commune(seed, gateways=2, devices_per_hamlet=6).gateways[0]
 
 
-def published(gateway: SimGateway) -> Iterator[Published]:
+def published(gateway: SimGateway, seed: int = _SEED) -> Iterator[Published]:
     """Yield a hamlet's uplinks without end, in order of publication."""
-    simulation = Simulation(build_commune(_SEED, 2, 6), Faults(), _START_MS, gateways=frozenset({gateway.gateway_id}))
+    simulation = Simulation(build_commune(seed, 2, 6), Faults(), _START_MS, gateways=frozenset({gateway.gateway_id}))
     while True:
         yield from (one for one in simulation.advance(simulation.now_ms + _STEP_MS) if isinstance(one.event, Up))
         simulation.take_oracle()

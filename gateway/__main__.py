@@ -14,7 +14,9 @@ from pathlib import Path
 
 from gateway import footprint
 
-footprint.import_logging()  # before anything else imports it
+# Before anything else imports them. Tracebacks in colour and types of later Pythons: 10 MB and 0.2 s.
+footprint.import_without("rich", "structlog")
+footprint.import_without("typing_extensions", "msgspec")
 
 # ruff: noqa: E402
 from gateway.assembly import assemble
@@ -45,7 +47,7 @@ def main() -> int:
 
 
 async def serve(config: Config) -> None:
-    """Run the gateway until a signal asks it to stop. Nothing needs a clean stop: the spool is always ready for a cut."""
+    """Run the gateway until a signal asks it to stop. No clean stop is needed: the spool is ready for a cut."""
     async with assemble(config, SystemClock()) as gateway:
         running = asyncio.create_task(gateway.run())
         asyncio.get_running_loop().call_later(_STARTED_S, footprint.give_back)

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
 from gateway import pipeline
@@ -24,6 +23,7 @@ from gateway.spool.sealing import Rhythm, Sealer, start_event
 from gateway.spool.spool import Spool
 from gateway.spool.store import SpoolFile
 from gateway.status import StatusFile
+from gateway.version import installed_version
 from wire.batch import Software
 from wire.configuration import ConfigError
 from wire.identity import SourceId
@@ -77,7 +77,7 @@ async def assemble(config: Config, clock: Clock) -> AsyncIterator[Gateway]:
     key = SigningKey.read_or_make(key_path(config), config.gateway.algorithm)
     spool = Spool(SpoolFile(spool_path(config), config.gateway.id, key))
     hub = config.hub.verifier_key().verifier()
-    version = metadata.version("xom")
+    version = installed_version()
     limits = Limits(cpu_s=config.codecs.cpu_ms / 1000)
     async with spool, CodecWorker(library, limits=limits) as codecs:
         position, now = await spool.position(), clock.now()
@@ -111,6 +111,7 @@ async def assemble(config: Config, clock: Clock) -> AsyncIterator[Gateway]:
             due=DueLedger(intervals, now.wall_ms),
             sealed=delivery.take,
             started_at_ms=now.wall_ms,
+            largest=delivery.largest_batch,
         )
         async with delivery, _chirpstack(config, clock) as source:
             yield Gateway(
@@ -137,7 +138,7 @@ async def _chirpstack(config: Config, clock: Clock) -> AsyncIterator[chirpstack.
 
 
 def _devices(config: Config, library: ProfileLibrary) -> tuple[dict[SourceId, float], dict[SourceId, str]]:
-    """Return each configured device's interval, s, and profile; raises ConfigError for a profile that does not exist."""
+    """Return each configured device's interval, s, and profile; raises ConfigError for an unknown profile."""
     intervals: dict[SourceId, float] = {}
     profiles: dict[SourceId, str] = {}
     for device in config.device:

@@ -97,7 +97,7 @@ def key(config: ConfigFile = None, json: AsJson = False) -> None:
         fields = {"gateway": settings.gateway.id, "algorithm": public.algorithm, "public_key": public.encoded.hex()}
         _print_json(fields | {"keyid": public.keyid})
         return
-    typer.echo(f"[[gateway]]\nid = \"{settings.gateway.id}\"\nalgorithm = \"{public.algorithm}\"")
+    typer.echo(f'[[gateway]]\nid = "{settings.gateway.id}"\nalgorithm = "{public.algorithm}"')
     typer.echo(f'public_key = "{public.encoded.hex()}"\nenrolled_at = {datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}')
 
 
@@ -142,8 +142,12 @@ def _view(settings: Config, file: SpoolFile) -> View:
 
 
 def _print_status(view: View) -> None:
-    state = "running" if view.alive else "not running" if view.running is None else "not running since " + _when(
-        view.running.at_ms
+    state = (
+        "running"
+        if view.alive
+        else "not running"
+        if view.running is None
+        else "not running since " + _when(view.running.at_ms)
     )
     typer.echo(f"gateway {view.gateway}: {state}; sealed {view.sealed}, hub confirmed {view.through}")
     if view.running is not None:
@@ -158,7 +162,7 @@ def _print_status(view: View) -> None:
         note = f"   {one.undecoded} not decoded, last: {one.last_reason}" if one.undecoded else ""
         typer.echo(f"  {one.source:<28} {one.frames:>8} frames, last {_when(one.last_at_ms)}{note}")
     for one in view.unknown_devices:
-        typer.echo(f"unknown device {one.source}: {one.frames} frames kept raw; name it in a [[device]] table")
+        typer.echo(f"unknown device {one.source}: {one.undecoded} frames kept raw; name it in a [[device]] table")
 
 
 def _position(position: Position) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """What time it is on this gateway, and how far that may be believed.
 
-Every reading carries wall time, boot id, monotonic time and clock state, because a gateway without a battery clock may start
-in 1970 and jump to now hours later.
+Every reading carries wall time, boot id, monotonic time and clock state, because a gateway without a battery clock may
+start in 1970 and jump to now hours later.
 """
 
 from __future__ import annotations

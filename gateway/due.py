@@ -1,4 +1,4 @@
-"""What was owed and what came: silence must be distinguishable from "nothing was due" (evidence.md section 2, `due`)."""
+"""What was owed and what came: silence is not the same as "nothing was due" (evidence.md section 2, `due`)."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class DueLedger:
         return [due for due in dues if due.expected or due.received or due.missed]
 
 
-def _settle(source: SourceId, account: _Account, to_ms: int, received: int, jumped: int, more: bool) -> Due:  # noqa: FBT001
+def _settle(source: SourceId, account: _Account, to_ms: int, received: int, jumped: int, more: bool) -> Due:
     expected = max(0, to_ms - account.expected_to_ms) // account.interval_ms
     account.expected_to_ms += expected * account.interval_ms
     account.outstanding += expected - received

@@ -13,23 +13,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
+def import_without(absent: str, *modules: str) -> None:
+    """Import modules as if another one, which they only want, were not installed."""
+    with _hidden(absent):
+        for module in modules:
+            importlib.import_module(module)
+
+
 @contextmanager
-def without(module: str) -> Iterator[None]:
-    """Let nobody import a module in here, so that libraries take the way they have for its absence; afterwards all may."""
+def _hidden(module: str) -> Iterator[None]:
     if module in sys.modules:
         yield
         return
-    sys.modules[module] = None  # type: ignore[assignment]  # the import system reads None as "not there"
+    sys.modules[module] = None  # type: ignore[assignment]  # how the import system writes "not there"
     try:
         yield
     finally:
         del sys.modules[module]
-
-
-def import_logging() -> None:
-    """Import structlog without rich, which it would load for tracebacks in colour: 7 MB and 0.1 s."""
-    with without("rich"):
-        importlib.import_module("structlog")
 
 
 def give_back() -> None:

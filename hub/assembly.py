@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from hub import pipeline
-from hub.api.serving import serve_api
+from hub.api.serving import listen, serve_api
 from hub.broker import embedded_broker
 from hub.config import Config
 from hub.ingest.acknowledge import Acknowledger
@@ -36,6 +37,7 @@ class Hub:
     key: SigningKey
     database: Database
     broker: tuple[str, int]
+    listening: socket.socket
     link: Link
     enrolled: Enrolled
     consumer: Consumer
@@ -51,7 +53,13 @@ class Hub:
             repeat = pipeline.repeat_acknowledgements(self.link, self.database, self.acknowledger)
             tasks.create_task(repeat, name="repeat acknowledgements")
             tasks.create_task(pipeline.follow_registry(self.enrolled), name="follow registry")
-            tasks.create_task(serve_api(self.config.http, self.database, self.metrics, self.link), name="api")
+            tasks.create_task(serve_api(self.listening, self.database, self.metrics, self.link), name="api")
+
+    @property
+    def address(self) -> str:
+        """Where the API answers."""
+        host, port = self.listening.getsockname()[:2]
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     async def load_registry(self, path: Path) -> dict[str, int]:
         """Take a registry file into the database; returns what changed. Raises RegistryError naming file and key."""
@@ -88,6 +96,7 @@ async def assemble(config: Config) -> AsyncIterator[Hub]:
     key = SigningKey.read_or_make(config.hub.key_path, config.hub.algorithm)
     metrics = Metrics()
     async with AsyncExitStack() as stack:
+        listening = stack.enter_context(listen(config.http))
         dsn = await stack.enter_async_context(database_of(config))
         database = await stack.enter_async_context(open_database(dsn, pool_size=config.database.pool))
         host, port = await _broker(config, stack)
@@ -98,7 +107,7 @@ async def assemble(config: Config) -> AsyncIterator[Hub]:
             hand_over=2 * config.ingest.receive_maximum,
         )
         link = await stack.enter_async_context(Link(config.mqtt.broker(host, port), terms))
-        acknowledger = Acknowledger(link=link, key=key, incarnation=await log.incarnation(database))
+        acknowledger = Acknowledger(link=link, key=key, incarnation=await log.incarnation(database), metrics=metrics)
         enrolled = Enrolled(lambda: verifiers(database))
         consumer = Consumer(
             link=link,
@@ -116,6 +125,7 @@ async def assemble(config: Config) -> AsyncIterator[Hub]:
             key=key,
             database=database,
             broker=(host, port),
+            listening=listening,
             link=link,
             enrolled=enrolled,
             consumer=consumer,

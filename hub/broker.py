@@ -1,7 +1,7 @@
 """The embedded broker, for demonstrations and a first look: rumqttd in a child process, from the iotcore package.
 
-It keeps nothing over a restart and bounds its memory by forgetting, so it is no broker for the field: there it is Mosquitto.
-Delivery does not mind, because no broker's word frees a reading. Decision 006.
+It keeps nothing over a restart and bounds its memory by forgetting, so it is no broker for the field: there it is
+Mosquitto. Delivery does not mind, because no broker's word frees a reading. Decision 006.
 """
 
 from __future__ import annotations
@@ -47,10 +47,7 @@ async def embedded_broker(data: Path, host: str, port: int) -> AsyncIterator[tup
     from iotcore import Broker  # 14 MB of native code: only who wants the embedded broker loads it
 
     port = port or _free_port(host)
-    data.mkdir(parents=True, exist_ok=True)
-    settings = data / "broker.toml"
-    settings.write_text(_SETTINGS.format(host=host, port=port, payload=2 * MAX_ENVELOPE_BYTES))
-    broker = Broker(config_path=str(settings))
+    broker = Broker(config_path=str(_write_settings(data, host, port)))
     try:
         await asyncio.to_thread(broker.start)
     except (OSError, RuntimeError) as error:
@@ -61,6 +58,13 @@ async def embedded_broker(data: Path, host: str, port: int) -> AsyncIterator[tup
         yield host, port
     finally:
         await asyncio.to_thread(broker.stop)
+
+
+def _write_settings(data: Path, host: str, port: int) -> Path:
+    data.mkdir(parents=True, exist_ok=True)
+    settings = data / "broker.toml"
+    settings.write_text(_SETTINGS.format(host=host, port=port, payload=2 * MAX_ENVELOPE_BYTES))
+    return settings
 
 
 def _free_port(host: str) -> int:

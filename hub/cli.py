@@ -15,6 +15,7 @@ import msgspec
 import structlog
 import typer
 
+from hub.api.serving import ServingError
 from hub.assembly import assemble, database_of
 from hub.broker import BrokerError
 from hub.config import Config, load_config
@@ -28,7 +29,8 @@ from wire.keys import KeyProblem, SigningKey
 
 USAGE_ERROR = 2
 _KNOWN = (
-    ConfigError, KeyProblem, StoreUnavailable, EmbeddedError, MigrationError, RegistryError, BrokerError, OSError,
+    ConfigError, KeyProblem, StoreUnavailable, EmbeddedError, MigrationError, RegistryError, BrokerError, ServingError,
+    OSError,
 )  # fmt: skip
 
 T = TypeVar("T")
@@ -47,7 +49,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON object, for progr
 def serve(config: ConfigFile = None) -> None:
     """Take batches, store and acknowledge them, serve the API. Starts an embedded PostgreSQL when no DSN is given."""
     structlog.configure(
-        processors=[structlog.processors.add_log_level, structlog.processors.LogfmtRenderer(key_order=["level", "event"])],
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.LogfmtRenderer(key_order=["level", "event"]),
+        ],
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
     _run(_serve(_read(config)))
@@ -56,7 +61,7 @@ def serve(config: ConfigFile = None) -> None:
 async def _serve(config: Config) -> None:
     async with assemble(config) as hub:
         host, port = hub.broker
-        typer.echo(f"hub: broker {host}:{port}, API http://{config.http.host}:{config.http.port}/api/v1", err=True)
+        typer.echo(f"hub: broker {host}:{port}, API {hub.address}/api/v1", err=True)
         running = asyncio.create_task(hub.run())
         for stop in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(stop, running.cancel)
@@ -97,7 +102,7 @@ def load(
     config: ConfigFile = None,
     json: AsJson = False,
 ) -> None:
-    """Take administrative units, gateways with their keys, and placed sources into the database. Repeating is harmless."""
+    """Take administrative units, gateways with their keys, and sources into the database. Repeating is harmless."""
     changed = _run(_load(_read(config), file))
     if json:
         typer.echo(msgspec.json.encode(changed).decode())

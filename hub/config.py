@@ -67,8 +67,8 @@ class Mqtt(msgspec.Struct, frozen=True, kw_only=True):
 class Ingest(msgspec.Struct, frozen=True, kw_only=True):
     """How batches are grouped into commits, and how many may be under way."""
 
-    group: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 48
-    lanes: Annotated[int, msgspec.Meta(ge=1, le=16)] = 2
+    group: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 64
+    lanes: Annotated[int, msgspec.Meta(ge=1, le=16)] = 3
     receive_maximum: Annotated[int, msgspec.Meta(ge=1, le=65_535)] = 512
 
 

@@ -6,7 +6,8 @@
                ▼         ▼
              incident: kept as evidence, the queue moves on
 
-Nothing is acknowledged before its COMMIT. The batch log is what counts; everything else here can be derived from it again.
+Nothing is acknowledged before its COMMIT. The batch log is what counts; everything else here can be derived from it
+again.
 """
 
 from __future__ import annotations

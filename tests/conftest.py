@@ -1,4 +1,4 @@
-"""What all rooms' tests share: a real Mosquitto, hypothesis without deadlines, and a loud word about what was left out."""
+"""What all rooms' tests share: a real Mosquitto, hypothesis without deadlines, a loud word about what was left out."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ settings.load_profile("xom")
 _LEFT_OUT = pytest.StashKey[int]()
 
 
+@pytest.hookimpl(trylast=True)  # after -k and -m have chosen
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if PROGRAM is not None:
         return

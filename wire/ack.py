@@ -33,9 +33,10 @@ class Checkpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Ack(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The hub has committed every batch of `epoch` up to `highest`, except those in `missing`.
 
-    `through` is the watermark: no hole lies at or below it. `missing` are inclusive ranges between it and `highest`, which is
-    the highest sequence stored, or the end of the last range named when there are too many. `incarnation` (ms UTC when this
-    life of the hub began) rises when the hub is restored from a backup: only then may `through` be lower than before.
+    `through` is the watermark: no hole lies at or below it. `missing` are inclusive ranges between it and `highest`,
+    which is the highest sequence stored, or the end of the last range named when there are too many. `incarnation` (ms
+    UTC when this life of the hub began) rises when the hub is restored from a backup: only then may `through` be lower
+    than before.
     """
 
     gateway: GatewayId

@@ -1,4 +1,4 @@
-"""How long to wait before trying again: doubling, with full jitter, so that a province does not reconnect in one second."""
+"""How long to wait before trying again: doubling, with jitter, so that a province does not reconnect at once."""
 
 from __future__ import annotations
 

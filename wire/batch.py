@@ -24,7 +24,7 @@ from wire.reading import ClockState, Reading
 
 BATCH_TYPE = "application/vnd.xom.batch.v1"
 VERSION = 1
-MAX_ENVELOPE_BYTES = 256 * 1024  # the packet size limit that the deployment's broker enforces
+MAX_ENVELOPE_BYTES = 255 * 1024  # with topic and header it fits a broker's packet limit of 256 KiB
 MAX_BODY_BYTES = 4 * 1024 * 1024  # a decompressed body; deflate reaches 1:1032, so this is a bomb's cap
 MAX_READINGS = 5_000
 _LATEST_MS = 4_102_444_800_000  # 2100-01-01: beyond it a time is a fault, not a date
@@ -168,8 +168,11 @@ def genesis(gateway: GatewayId, epoch: Epoch, key: PublicKey) -> bytes:
     return hashlib.sha256(record.encode()).digest()
 
 
-def seal(draft: Draft, key: SigningKey) -> Sealed:
-    """Turn a draft into signed bytes; raises BatchError("too_large") when a broker or the hub would refuse them."""
+def seal(draft: Draft, key: SigningKey, largest: int = MAX_ENVELOPE_BYTES) -> Sealed:
+    """Turn a draft into signed bytes; raises BatchError("too_large") when a broker or the hub would refuse them.
+
+    `largest` is what the broker at hand takes, in bytes.
+    """
     if len(draft.readings) > MAX_READINGS:
         raise BatchError("too_large", f"{len(draft.readings)} readings; a batch holds at most {MAX_READINGS}")
     body = _body_encoder.encode(_body(draft))
@@ -177,8 +180,10 @@ def seal(draft: Draft, key: SigningKey) -> Sealed:
         raise BatchError("too_large", f"a body of {len(body)} bytes; a batch's has at most {MAX_BODY_BYTES}")
     payload = compress(body)
     envelope = dsse.sign(BATCH_TYPE, payload, key).encode()
-    if len(envelope) > MAX_ENVELOPE_BYTES:
-        raise BatchError("too_large", f"{len(envelope)} bytes; a batch holds at most {MAX_ENVELOPE_BYTES}")
+    if len(envelope) > min(largest, MAX_ENVELOPE_BYTES):
+        raise BatchError(
+            "too_large", f"{len(envelope)} bytes; at most {min(largest, MAX_ENVELOPE_BYTES)} go in a batch"
+        )
     return Sealed(draft.seq, envelope, hashlib.sha256(payload).digest())
 
 
@@ -246,7 +251,7 @@ def open_batch(data: bytes, verifier: Verifier) -> Batch:
 
 
 def parse_payload(payload: bytes) -> Batch:
-    """Parse a payload whose signature has been verified; raises BatchError."""
+    """Parse and check a payload whose signature has been verified; raises BatchError."""
     try:
         body = _body_decoder.decode(decompress(payload))
         gateway, epoch = GatewayId.parse(body.gw), Epoch.parse(body.epoch.hex())

@@ -1,9 +1,9 @@
 """Readings as columns: what a batch's body holds, so that fifty readings compress to what differs between them.
 
-What a source repeats (its codec, its quantities, its LoRaWAN session) stands once, as a *stream*; a reading points at its
-stream. A column with one value for every reading is written as that value. Times and frame counters are differences,
-decimal values integers with a power of ten. All readings of one batch share a boot and a clock state, which the batch
-header carries. Decision 003 has the measurements.
+What a source repeats (its codec, its quantities, its LoRaWAN session) stands once, as a *stream*; a reading points at
+its stream. A column with one value for every reading is written as that value. Times and frame counters are
+differences, decimal values integers with a power of ten. All readings of one batch share a boot and a clock state,
+which the batch header carries. Decision 003 has the measurements.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class ColumnsError(ValueError):
 
 
 class Stream(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
-    """What the readings of one source repeat. A LoRaWAN source is its 8-byte `dev_eui`, any other its id in `source`."""
+    """What the readings of one source repeat. A LoRaWAN source is its `dev_eui`, any other its id in `source`."""
 
     dev_eui: bytes
     source: str
@@ -232,7 +232,8 @@ def check(columns: Columns) -> None:
     _within("codec", [s.codec for s in streams], NONE, len(columns.codecs))
     _within("shape", [s.shape for s in streams], NONE, len(columns.shapes))
     _within("quantity", [pointer for shape in columns.shapes for pointer in shape], 0, len(columns.quantities))
-    for name in [text for label, unit, _ in columns.quantities for text in (label, unit)] + [c for c, _ in columns.codecs]:
+    names = [text for label, unit, _ in columns.quantities for text in (label, unit)]
+    for name in names + [codec for codec, _ in columns.codecs]:
         if len(name) > _LONGEST_NAME or not name.isprintable():
             raise ColumnsError(f"{name!r:.40} is no name: at most {_LONGEST_NAME} printable characters")
     _within("decimals", [decimals for _, _, decimals in columns.quantities], 0, _MAX_EXPONENT + 1)

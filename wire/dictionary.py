@@ -1,7 +1,7 @@
 """The preset dictionary that batch bodies are deflated with: what every body says, so that none has to spell it out.
 
-Part of the batch format: deflate refers back into these exact bytes (RFC 1950, section 2.2), and a changed byte makes old
-batches unreadable. Never edit it; a better one is a new payload type. Decision 003 shows what it saves.
+Part of the batch format: deflate refers back into these exact bytes (RFC 1950, section 2.2), and a changed byte makes
+old batches unreadable. Never edit it; a better one is a new payload type. Decision 003 shows what it saves.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ _WORDS = (
     "redecode clock_step configuration boot stop gnss rtc none reason radio power unknown origin size root "
     "turbidity [NTU] salinity g/kg oxidation_reduction_potential mV conductivity_temperature oxygen_temperature "
     "ph_temperature air_temperature water_level chlorine mg/L milesight/em310-udl milesight/em500-swl dragino/ps-lb "
-    "decentlab/dl-pr36ctd decentlab/dl-pheht decentlab/dl-optod decentlab/dl-ntu dragino/wqs-lb-v1.0 dragino/wqs-lb-v1.2 "
+    "decentlab/dl-pr36ctd decentlab/dl-pheht decentlab/dl-optod decentlab/dl-ntu dragino/wqs-lb-v1.0 "
+    "dragino/wqs-lb-v1.2 "
     "dragino/wqs-lb-v1.3.1 decentlab/dl-ctd10 decentlab/dl-mbx dragino/ldds75 milesight/em500-udl "
 )
 _QUANTITIES = (
@@ -47,7 +48,8 @@ BATCH_DICTIONARY = b"".join(
         b"\xdc\x00", _text("at"), b"\xdc\x00", _text("lag"), b"\xdc\x00\xcd\x01\xcd\x01", _text("drift"), b"\x00",
         _text("raw"), b"\xc5", _text("raw_len"), b"\xdc\x00", _text("values"), b"\xdc\x00", _text("quality"), b"\x90",
         _text("undecoded"), b"\x90", _text("warnings"), b"\x90", _text("urgent"), b"\x90", _text("f_cnt"), b"\xdc\x00",
-        _text("dr"), b"\xdc\x00", _text("rssi"), b"\xdc\x00\xd0\x90\xd0", _text("snr"), b"\xdc\x00\xd0\x90\xd0", _text("snr_decimals"), b"\x01", _text("heard_by"),
+        _text("dr"), b"\xdc\x00", _text("rssi"), b"\xdc\x00\xd0\x90\xd0", _text("snr"), b"\xdc\x00\xd0\x90\xd0",
+        _text("snr_decimals"), b"\x01", _text("heard_by"),
         b"\x01", _text("lora_gw"), b"\x00", _text("freq"), b"\xdc\x00", _text("streams"), b"\xdc\x00\x97\xc4\x08",
         b"\xa0\x01\x00\x00\xc4\x04", _text("codecs"), b"\x91\x92", _text("quantities"), b"\x93", _text("shapes"),
         b"\x92\x00\x01\x93\x02\x00\x03", _text("lora_gws"), b"\x91\xc4\x08", _text("freqs"), b"\x98\xce\x36\xeb",

@@ -36,7 +36,8 @@ class Envelope(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fiel
             envelope = _decoder.decode(data)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise EnvelopeError(f"not a DSSE envelope: {error}") from error
-        # MessagePack can write one value in several ways; only the shortest is ours, so that one payload has one envelope.
+        # MessagePack can write one value in several ways; only the shortest is ours, so that one payload has one
+        # envelope.
         if _encoder.encode(envelope) != data:
             raise EnvelopeError("not a DSSE envelope in its shortest form")
         return envelope

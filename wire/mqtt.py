@@ -1,10 +1,10 @@
 """The MQTT 5 transport: the one file of this room that does I/O. A thin asyncio shell over paho-mqtt.
 
-What it adds to the client library: a message is acknowledged (PUBACK) only when the application says so; publishing waits for
-the broker's PUBACK and raises on its reason code; the broker's CONNACK limits are obeyed; what was received and not yet taken
-is bounded, and a full hand-over stops reading the socket; the connection is kept up with jittered back-off.
-Every connection is a fresh paho client, so that nothing of a lost connection is silently repeated: repeating is the
-application's to decide, which knows what was committed. Decision 004 says why paho.
+What it adds to the client library: a message is acknowledged (PUBACK) only when the application says so; publishing
+waits for the broker's PUBACK and raises on its reason code; the broker's CONNACK limits are obeyed; what was received
+and not yet taken is bounded, and a full hand-over stops reading the socket; the connection is kept up with jittered
+back-off. Every connection is a fresh paho client, so that nothing of a lost connection is silently repeated: repeating
+is the application's to decide, which knows what was committed. Decision 004 says why paho.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _FAILURE = 0x80  # reason codes from here on are failures (MQTT 5, 2.4)
 _READ_AHEAD_BYTES = 256 * 1024
 _SPEC_DEFAULT_RECEIVE_MAXIMUM = 65_535  # MQTT 5, 3.2.2.3.3
 _SPEC_LARGEST_PACKET = 268_435_460
-_PUBLISH_OVERHEAD_BYTES = 64  # fixed header, topic length, packet id and properties beside topic and payload
+PUBLISH_OVERHEAD_BYTES = 64  # fixed header, topic length, packet id and properties beside topic and payload
 
 
 class Unavailable(Exception):
@@ -44,7 +44,7 @@ class Unavailable(Exception):
 
 
 class TooLarge(ValueError):
-    """The broker's Maximum Packet Size forbids this message; sending it would cut the connection (MQTT 5, 3.2.2.3.6)."""
+    """The broker's Maximum Packet Size forbids it; sending would cut the connection (MQTT 5, 3.2.2.3.6)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,8 +194,8 @@ class _Connection:
 class Link:
     """A connection to a broker that is kept up for as long as the context is open.
 
-    Use as `async with Link(broker, terms) as link`; it starts connecting in the background and never raises for a broker that
-    is not there: `problem` says why it is down, `wait_connected` waits.
+    Use as `async with Link(broker, terms) as link`; it starts connecting in the background and never raises for a
+    broker that is not there: `problem` says why it is down, `wait_connected` waits.
     """
 
     def __init__(self, broker: Broker, terms: Terms, backoff: Backoff | None = None) -> None:
@@ -257,8 +257,8 @@ class Link:
     def acknowledge(self, messages: Sequence[Message]) -> None:
         """Send PUBACK for messages whose content is safe. Those of an earlier connection will come again by themselves.
 
-        PUBACKs leave in the order in which the messages came, whatever order they are acknowledged in (MQTT 5, 4.6): one
-        whose predecessor is still being worked on waits for it.
+        PUBACKs leave in the order in which the messages came, whatever order they are acknowledged in (MQTT 5, 4.6):
+        one whose predecessor is still being worked on waits for it.
         """
         connection = self._connection
         if connection is None:
@@ -272,12 +272,13 @@ class Link:
     async def publish(self, topic: str, payload: bytes, *, retain: bool = False, expiry_s: int | None = None) -> int:
         """Publish with QoS 1 and wait for the PUBACK; returns its reason code (0, or 0x10: nobody subscribed).
 
-        Raises Unavailable when there is no connection, it was cut meanwhile, or the broker refused; TooLarge before sending.
+        Raises Unavailable when there is no connection, it was cut meanwhile, or the broker refused; TooLarge before
+        sending.
         """
         connection = self._connection
         if connection is None or not self._up.is_set():
             raise Unavailable(f"no connection to {self.broker}: {self.problem}")
-        size = len(topic.encode()) + len(payload) + _PUBLISH_OVERHEAD_BYTES
+        size = len(topic.encode()) + len(payload) + PUBLISH_OVERHEAD_BYTES
         if size > connection.limits.packet_bytes:
             raise TooLarge(f"{size} bytes; {self.broker} takes packets of at most {connection.limits.packet_bytes}")
         async with connection.window:

@@ -1,4 +1,4 @@
-"""The command `xom`. Each room brings its own commands; a room whose extra is not installed says so when it is called."""
+"""The command `xom`. Each room brings its own commands; one whose extra is not installed says so when called."""
 
 from __future__ import annotations
 
@@ -18,8 +18,13 @@ _ROOMS = {
 
 
 def build(wanted: str | None) -> typer.Typer:
-    """Return the command with the room that was asked for; the others stay unimported and answer with their help line."""
-    app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Xóm: field monitoring for rural communes.")
+    """Return the command with the room that was asked for; the others stay unimported, a line in the help."""
+    app = typer.Typer(
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        help="Xóm: field monitoring for rural communes.",
+    )
     for name, (module, attribute, extra, summary) in _ROOMS.items():
         room = _load(module, attribute, extra) if name == wanted else typer.Typer()
         app.add_typer(room, name=name, help=summary)

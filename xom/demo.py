@@ -1,7 +1,7 @@
 """The whole system on this machine: broker, database, hub, gateways, a simulated commune. All real but the water.
 
-Live, simulated time follows the wall clock at a chosen speed. Accelerated (`--once`), it moves on as soon as every event of a
-minute is durable in the gateways' spools: simulated days pass as fast as the real path goes.
+Live, simulated time follows the wall clock at a chosen speed. Accelerated (`--once`), it moves on as soon as every
+event of a minute is durable in the gateways' spools: simulated days pass as fast as the real path goes.
 """
 
 from __future__ import annotations
@@ -123,7 +123,8 @@ class Demo:
     def _standing(self) -> str:
         return "; ".join(
             f"{name}: {self.sent[name]} events published, {one.spool.appended} kept, sealed up to "
-            f"{one.delivery.window.highest}, confirmed up to {one.delivery.window.through} ({one.delivery.line_problem})"
+            f"{one.delivery.window.highest}, confirmed up to {one.delivery.window.through} "
+            f"({one.delivery.line_problem})"
             for name, one in self.gateways.items()
         )
 

@@ -45,7 +45,9 @@ def demo(
     dsn: Annotated[str, typer.Option(help="A PostgreSQL to use instead of the embedded one.")] = "",
     broker: Annotated[str, typer.Option(help="HOST:PORT of an MQTT 5 broker to use instead of the embedded one.")] = "",
     port: Annotated[int, typer.Option(help="Where the API listens; 0 takes a free port.")] = 0,
-    faults: Annotated[bool, typer.Option(help="Lose, repeat and delay frames, break sensors, as the field does.")] = True,
+    faults: Annotated[
+        bool, typer.Option(help="Lose, repeat and delay frames, break sensors, as the field does.")
+    ] = True,
 ) -> None:
     """Run the line from sensor to hub and show what arrives."""
     structlog.configure(
@@ -57,7 +59,9 @@ def demo(
         dsn=dsn, broker=broker, port=port, faults=FIELD if faults else Faults(),
     )  # fmt: skip
     try:
-        clean = asyncio.run(run(plan))
+        with tempfile.TemporaryDirectory(prefix="xom-demo-") as folder:
+            Path(folder).chmod(0o755)  # PostgreSQL's own account passes through to its data, which only it may read
+            clean = asyncio.run(run(plan, plan.data or Path(folder)))
     except (DemoError, EmbeddedError, BrokerError, StoreUnavailable) as error:
         typer.echo(f"xom demo: {error}", err=True)
         raise typer.Exit(USAGE_ERROR) from error
@@ -84,15 +88,13 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     faults: Faults
 
 
-async def run(plan: Plan) -> bool:
+async def run(plan: Plan, data: Path) -> bool:
     """Run the plan; returns whether everything arrived once."""
-    with tempfile.TemporaryDirectory(prefix="xom-demo-") as folder:
-        Path(folder).chmod(0o755)  # noqa: S103 - PostgreSQL's own account passes through to its data, which is 0700
-        async with _started(plan, plan.data or Path(folder)) as (demo, client):
-            if plan.once:
-                return await _accelerated(plan, demo, client)
-            await _live(plan, demo, client)
-            return True
+    async with _started(plan, data) as (demo, client):
+        if plan.once:
+            return await _accelerated(plan, demo, client)
+        await _live(plan, demo, client)
+        return True
 
 
 @asynccontextmanager

@@ -27,8 +27,7 @@ _SHOWN = ("water_distance", "water_depth", "electrical_conductivity", "dissolved
 async def show(demo: Demo) -> None:
     """Draw until cancelled: a table on a terminal, a line every ten seconds elsewhere."""
     host, port = demo.broker
-    http = demo.hub.config.http
-    typer.echo(f"broker    {host}:{port}\nAPI       http://{http.host}:{http.port}/api/v1  (OpenAPI at /docs)")
+    typer.echo(f"broker    {host}:{port}\nAPI       {demo.hub.address}/api/v1  (described at {demo.hub.address}/docs)")
     typer.echo(f"commune   {len(demo.gateways)} gateways, all simulated; Ctrl-C stops")
     if not sys.stdout.isatty():
         while True:
@@ -43,7 +42,8 @@ async def show(demo: Demo) -> None:
 def _line(demo: Demo) -> str:
     now = datetime.fromtimestamp(demo.clock.now().wall_ms / 1000, _VIETNAM)
     gateways = "  ".join(
-        f"{name}: {one.spool.appended} kept, batch {one.delivery.window.through} of {one.delivery.window.highest} stored"
+        f"{name}: {one.spool.appended} kept, batch {one.delivery.window.through} of "
+        f"{one.delivery.window.highest} stored"
         for name, one in demo.gateways.items()
     )
     return f"{now:%Y-%m-%d %H:%M} (simulated)  {gateways}"

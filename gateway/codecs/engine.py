@@ -1,14 +1,14 @@
 """Runs one TS013 codec in QuickJS: bytes in, plain data out, within limits of CPU time, memory, stack and output.
 
 The context is reused from frame to frame and thrown away after any error, so that nothing a failed run left behind
-reaches the next frame. `_quickjs` is imported directly: the `quickjs` package starts a thread on import.
+reaches the next frame. `_quickjs` is imported directly, the `quickjs` package starts a thread on import; and only where
+it runs, in the worker: the gateway's main process knows this file for its limits.
 """
 
 from __future__ import annotations
 
 from typing import Any, Final
 
-import _quickjs
 import msgspec
 
 from gateway.codecs.errors import DecodeError
@@ -122,6 +122,8 @@ class Engine:
         raise DecodeError(Undecoded.BAD_OUTPUT if sign == _UNUSABLE else _reason(text), text)
 
     def _run(self, function: str, request: str) -> str:
+        import _quickjs
+
         try:
             if self._door is None:
                 self._door = self._compile()
@@ -130,6 +132,8 @@ class Engine:
             return f"{_FAILED}{error!s:.300}"
 
     def _compile(self) -> Any:
+        import _quickjs
+
         context = _quickjs.Context()
         context.set_memory_limit(self._limits.memory_bytes)
         context.set_max_stack_size(self._limits.stack_bytes)

@@ -14,10 +14,20 @@ import structlog
 from gateway.delivery.window import DeliveryWindow, Verdict
 from gateway.spool.spool import Spool
 from wire.ack import AckError, open_ack
-from wire.batch import Sealed
+from wire.batch import MAX_ENVELOPE_BYTES, Sealed
 from wire.identity import GatewayId
 from wire.keys import Verifier
-from wire.mqtt import NO_MATCHING_SUBSCRIBERS, Broker, Link, Message, Terms, TooLarge, Unavailable, Will
+from wire.mqtt import (
+    NO_MATCHING_SUBSCRIBERS,
+    PUBLISH_OVERHEAD_BYTES,
+    Broker,
+    Link,
+    Message,
+    Terms,
+    TooLarge,
+    Unavailable,
+    Will,
+)
 from wire.topics import Subject, Topic
 
 log = structlog.get_logger(__name__)
@@ -91,10 +101,15 @@ class Delivery:
             return self._link.problem
         return self.problem
 
-    def take(self, sealed: Sealed, urgent: bool) -> None:  # noqa: FBT001 - the sealer's callback
+    def take(self, sealed: Sealed, urgent: bool) -> None:
         """Hear of a sealed batch."""
         self.window.seal(sealed.seq, urgent=urgent)
         self._wake.set()
+
+    def largest_batch(self) -> int:
+        """How many bytes of a batch the broker takes, as far as we know: its CONNACK says it for a whole packet."""
+        limit = self._link.limits.packet_bytes if self._link is not None else MAX_ENVELOPE_BYTES
+        return min(MAX_ENVELOPE_BYTES, limit - PUBLISH_OVERHEAD_BYTES - len(str(Topic(self.gateway, Subject.BATCH))))
 
     async def run(self) -> None:
         """Send and hear, until cancelled."""
@@ -148,7 +163,7 @@ class Delivery:
         except TooLarge as error:
             self.counters.refused += 1
             self.problem = f"batch {seq} does not fit this broker: {error}"
-            log.error("batch too large for the broker", seq=seq, problem=str(error))
+            log.warning("batch too large for the broker", seq=seq, problem=str(error))
             self.window.fail(seq, time.monotonic(), wait=True)
         except Unavailable as error:
             self.problem = str(error)

@@ -1,11 +1,13 @@
-"""Which batch goes next: the pure part of delivery. No socket, no file, no clock: `now` is seconds on any monotonic scale.
+"""Which batch goes next: the pure part of delivery. No socket, no file, no clock: `now` is seconds on any monotonic
+scale.
 
     sealed, not sent ──▶ in flight ──▶ stored, says an Ack
                              ▲   │ no word in time, refused, named missing
                              └───┘
 
-Order: alarms, then what the hub names as missing, then live batches, then the backlog, oldest first. Live batches are those
-sealed since the connection came up; a quarter of the window is kept free for them, so that no backlog delays them.
+Order: alarms, then what the hub names as missing, then live batches, then the backlog, oldest first. Live batches are
+those sealed since the connection came up; a quarter of the window is kept free for them, so that no backlog delays
+them.
 """
 
 from __future__ import annotations
@@ -174,7 +176,7 @@ class DeliveryWindow:
         return due
 
     def _next_missing(self) -> int | None:
-        """Return what the hub lacks below its highest and we have sent before: lost on the way, or by a restored hub."""
+        """Return what the hub lacks below its highest and we have sent: lost on the way, or by a restored hub."""
         for first, last in self._missing:
             seq = self._advance(first, min(last, self._backlog_next - 1))
             if seq is not None:

@@ -1,7 +1,7 @@
 """The ChirpStack source: hears the local broker, yields packs of events, acknowledges them once they are kept.
 
-ChirpStack publishes and forgets: there is no store behind it. So the broker on this machine holds a persistent session for
-us, and no event is acknowledged to it before the spool has it (lorawan.md section 1).
+ChirpStack publishes and forgets: there is no store behind it. So the broker on this machine holds a persistent session
+for us, and no event is acknowledged to it before the spool has it (lorawan.md section 1).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Pack:
 
 
 def terms(client_id: str, application: str) -> Terms:
-    """Return how to connect to ChirpStack's broker: a session that outlives us, and a window wide enough for a burst."""
+    """Return how to connect to ChirpStack's broker: a session that outlives us, a window wide enough for a burst."""
     return Terms(
         client_id=client_id,
         subscriptions=[f"application/{application}/device/+/event/+"],

@@ -1,7 +1,8 @@
 """ChirpStack v4 integration events, JSON or protobuf, into frames. Pure.
 
-The rules are in the integration's own messages (chirpstack api/proto/integration/integration.proto) and in how the server
-writes them: camelCase JSON, bytes in base64, and inside `rxInfo` and `txInfo` a field that is zero is simply absent.
+The rules are in the integration's own messages (chirpstack api/proto/integration/integration.proto) and in how the
+server writes them: camelCase JSON, bytes in base64, and inside `rxInfo` and `txInfo` a field that is zero is simply
+absent.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class EventError(ValueError):
 
 
 class Heard(msgspec.Struct, frozen=True, kw_only=True):
-    """One event, as a frame with what it says beside its payload: quantities of its own (a status), the profile's name."""
+    """One event: a frame, and what it says beside its payload: quantities (a status), the profile's name."""
 
     frame: Frame
     quantities: tuple[Quantity, ...] = ()
@@ -199,7 +200,7 @@ def _check_ranges(event: _Event) -> None:
         ("fCntDown", event.f_cnt_down, _U32),
     ):
         if not 0 <= value <= most:
-            raise EventError(f"{name} is {value:.6g}, which no LoRaWAN frame can have")
+            raise EventError(f"{name} is {_shown(value)}, which no LoRaWAN frame can have")
     # What is no number, or one that no radio reports, would be sealed into a batch that nobody can read.
     for name, reported in (
         *[("rssi", rx.rssi) for rx in event.rx_info],
@@ -208,7 +209,12 @@ def _check_ranges(event: _Event) -> None:
         ("batteryLevel", event.battery_level),
     ):
         if not -_LARGEST_REPORT <= reported <= _LARGEST_REPORT:
-            raise EventError(f"{name} is {reported:.6g}, which no radio reports")
+            raise EventError(f"{name} is {_shown(reported)}, which no radio reports")
+
+
+def _shown(value: float) -> str:
+    """Write a number that may have thousands of digits, which Python refuses to write (or to make a float of)."""
+    return f"{value}" if -(2**64) < value < 2**64 else "no number of 64 bits"
 
 
 def _frame(event: _Event, kind: EventKind, dev_eui: DevEui, payload: bytes, received: Instant) -> Frame:

@@ -1,4 +1,4 @@
-"""When and what to seal: the head of the spool becomes a batch that accounts for a window of time, even an empty one."""
+"""When and what to seal: the head of the spool becomes a batch that accounts for a window of time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gateway.clock import Instant
 from gateway.due import DueLedger
 from gateway.spool.spool import Spool
 from gateway.spool.store import Contents, Position
-from wire.batch import BatchError, Clock, Draft, Event, Sealed, Software
+from wire.batch import MAX_ENVELOPE_BYTES, BatchError, Clock, Draft, Event, Sealed, Software
 from wire.identity import GatewayId
 from wire.reading import Reading
 
@@ -43,6 +43,7 @@ class Sealer:
     due: DueLedger
     sealed: Callable[[Sealed, bool], None]
     started_at_ms: int
+    largest: Callable[[], int] = lambda: MAX_ENVELOPE_BYTES
     count: int = 0
     attention: asyncio.Event = field(default_factory=asyncio.Event)
     _one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -75,8 +76,10 @@ class Sealer:
         position = await self.spool.position()
         mark = self.due.mark()
         draft = self._draft(contents, position, now)
+        # One reading cannot be halved: it is sealed all the same, and delivery says that this broker does not take it.
+        largest = self.largest() if len(contents.readings) > 1 else MAX_ENVELOPE_BYTES
         try:
-            sealed = await self.spool.seal(draft, contents.last_id, now.wall_ms)
+            sealed = await self.spool.seal(draft, contents.last_id, now.wall_ms, largest)
         except BatchError as error:
             self.due.rewind(mark)
             if error.reason != "too_large" or len(contents.readings) <= 1:

@@ -1,4 +1,4 @@
-"""The spool as the pipeline sees it: asynchronous, and commits grouped across everybody who appends at the same time."""
+"""The spool as the pipeline sees it: asynchronous, its commits shared by everybody who appends meanwhile."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, Self, TypeVar
 
 from gateway.spool.store import Contents, Depth, Heard, Position, SpoolFile
-from wire.batch import Draft, Event, Sealed
+from wire.batch import MAX_ENVELOPE_BYTES, Draft, Event, Sealed
 from wire.reading import Reading
 
 P = ParamSpec("P")
@@ -44,7 +44,7 @@ class Spool:
         self._thread.shutdown()
 
     async def append(self, readings: Sequence[Reading]) -> None:
-        """Keep readings; returns when a power cut can no longer take them. Appends that wait together share one fsync."""
+        """Keep readings; returns when no power cut can take them. Appends that wait together share one fsync."""
         durable: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((readings, durable))
         if self._committing is None or self._committing.done():
@@ -77,9 +77,9 @@ class Spool:
         """Return the oldest unsealed readings that may share a batch."""
         return await self._run(self._file.head, most)
 
-    async def seal(self, draft: Draft, last_id: int, sealed_at_ms: int) -> Sealed:
+    async def seal(self, draft: Draft, last_id: int, sealed_at_ms: int, largest: int = MAX_ENVELOPE_BYTES) -> Sealed:
         """Turn the head of the queue into a signed batch, in one transaction."""
-        sealed = await self._run(self._file.seal, draft, last_id, sealed_at_ms)
+        sealed = await self._run(self._file.seal, draft, last_id, sealed_at_ms, largest)
         self.unsealed -= len(draft.readings)
         return sealed
 

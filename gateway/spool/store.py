@@ -16,7 +16,7 @@ from typing import Any
 import apsw
 import msgspec
 
-from wire.batch import Draft, Event, Sealed, genesis, seal
+from wire.batch import MAX_ENVELOPE_BYTES, Draft, Event, Sealed, genesis, seal
 from wire.identity import Epoch, GatewayId, from_plain, to_plain
 from wire.keys import SigningKey
 from wire.reading import Reading
@@ -43,7 +43,7 @@ class Position(msgspec.Struct, frozen=True):
 
 
 class Depth(msgspec.Struct, frozen=True, kw_only=True):
-    """How full the spool is. `oldest_unsent_ms` is the sealing time of the first batch that the hub has not confirmed."""
+    """How full the spool is. `oldest_unsent_ms` is when the first batch that the hub has not confirmed was sealed."""
 
     unsealed: int
     unconfirmed: int
@@ -94,8 +94,9 @@ class SpoolFile:
             db.set_busy_timeout(5_000)  # `xom gateway status` reads now and then
             # WAL with synchronous=FULL survives a power cut at any moment; NORMAL lost up to 914 confirmed rows in a
             # simulated one. Decision 005.
-            db.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL")
-            db.execute("PRAGMA wal_autocheckpoint=2000; PRAGMA cache_size=-4000; PRAGMA temp_store=MEMORY")
+            # fetchall: apsw stops at a statement's first row, and what follows it would never run.
+            db.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL").fetchall()
+            db.execute("PRAGMA wal_autocheckpoint=2000; PRAGMA cache_size=-4000; PRAGMA temp_store=MEMORY").fetchall()
             self._migrate(db)
             return self._adopt()
         except apsw.Error as error:
@@ -163,8 +164,8 @@ class SpoolFile:
         with self._transaction() as db:
             fresh = self._fresh(db, readings)
             if fresh:
-                # One statement each, however many rows: SQLite gives up Python's lock at every step, and in a burst each
-                # step would wait for the event loop to hand it back.
+                # One statement each, however many rows: SQLite lets go of Python's lock at every step, and in a burst
+                # each step would wait for the event loop to hand it back.
                 bodies = apsw.carray(tuple([_encode(reading) for reading in fresh]))
                 db.execute("INSERT INTO reading (body) SELECT value FROM carray(?)", (bodies,))
                 db.execute(_TALLY, (msgspec.json.encode(_tallies(fresh)).decode(),))
@@ -176,8 +177,8 @@ class SpoolFile:
         if not keys:
             return list(readings)
         known = "SELECT key FROM recent WHERE key IN (SELECT value FROM carray(?))"
-        for (key,) in db.execute(known, (apsw.carray(tuple(keys)),)).fetchall():
-            del keys[key]
+        for row in self._all(known, (apsw.carray(tuple(keys)),)):
+            del keys[row[0]]
         if keys:
             db.execute("INSERT INTO recent (key) SELECT value FROM carray(?)", (apsw.carray(tuple(keys)),))
             self._prune(db, len(keys))
@@ -210,9 +211,9 @@ class SpoolFile:
         events = [_event_decoder.decode(body) for (body,) in self._all("SELECT body FROM event ORDER BY id")]
         return Contents(last_id=last_id, readings=readings, events=events)
 
-    def seal(self, draft: Draft, last_id: int, sealed_at_ms: int) -> Sealed:
+    def seal(self, draft: Draft, last_id: int, sealed_at_ms: int, largest: int = MAX_ENVELOPE_BYTES) -> Sealed:
         """Sign a batch and put it in its readings' place, in one transaction: never both, never neither."""
-        sealed = seal(draft, self._key)
+        sealed = seal(draft, self._key, largest)
         urgent = any(reading.urgent for reading in draft.readings)
         with self._transaction() as db:
             db.execute(

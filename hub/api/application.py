@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Annotated, Final
+from typing import Final
 
-from fastapi import FastAPI, Header, Response
+from fastapi import FastAPI, Request, Response
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
@@ -96,13 +96,9 @@ def _add_metrics(app: FastAPI, metrics: CollectorRegistry) -> None:
             }
         },
     )
-    async def counters(
-        accept: Annotated[
-            str, Header(description="Which form is wanted.", examples=["application/openmetrics-text"])
-        ] = "",
-    ) -> Response:
+    async def counters(request: Request) -> Response:
         """Return the hub's counters."""
-        encode, media_type = choose_encoder(accept)
+        encode, media_type = choose_encoder(request.headers.get("accept", ""))
         return Response(encode(metrics), headers={"Content-Type": media_type})
 
 

@@ -50,20 +50,19 @@ def _family(host: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
-async def serve_api(http: Http, database: Database, metrics: Metrics, link: Link) -> None:
-    """Answer requests until cancelled; raises ServingError."""
+async def serve_api(listening: socket.socket, database: Database, metrics: Metrics, link: Link) -> None:
+    """Answer requests on a socket that listens, until cancelled. The socket stays its owner's to close."""
     app = create_app(database, metrics=metrics.registry, broker_connected=lambda: link.connected)
-    with listen(http) as listening:
-        config = uvicorn.Config(
-            app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=_PATIENCE_S
-        )
-        server = _Server(config)
-        host, port = listening.getsockname()[:2]
-        log.info("the API listens", address=f"http://{host}:{port}")
-        serving = asyncio.create_task(server.serve(sockets=[listening]))
-        try:
-            await asyncio.shield(serving)
-        except asyncio.CancelledError:
-            server.should_exit = True  # lets answers under way finish; cancelling would cut them
-            await serving
-            raise
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=_PATIENCE_S
+    )
+    server = _Server(config)
+    host, port = listening.getsockname()[:2]
+    log.info("the API listens", address=f"http://{host}:{port}")
+    serving = asyncio.create_task(server.serve(sockets=[listening]))
+    try:
+        await asyncio.shield(serving)
+    except asyncio.CancelledError:
+        server.should_exit = True  # lets answers under way finish; cancelling would cut them
+        await serving
+        raise

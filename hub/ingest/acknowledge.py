@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from hub.store.deliveries import Delivery
+from hub.metrics import Metrics
+from hub.store.deliveries import Delivery, Log
 from wire.ack import Ack, seal_ack
-from wire.identity import GatewayId
 from wire.keys import SigningKey
 from wire.mqtt import Link, Unavailable
 from wire.topics import Subject, Topic
@@ -20,21 +20,22 @@ log = structlog.get_logger(__name__)
 
 @dataclass(slots=True, kw_only=True)
 class Acknowledger:
-    """Publishes the newest watermark of each gateway. One that could not be sent goes with the next, or on reconnecting."""
+    """Publishes the newest watermark of each log. One that could not be sent goes with the next."""
 
     link: Link
     key: SigningKey
     incarnation: int
-    sent: int = 0
-    _newest: dict[GatewayId, Delivery] = field(default_factory=dict)
+    metrics: Metrics
+    _newest: dict[Log, Delivery] = field(default_factory=dict)
     _news: asyncio.Event = field(default_factory=asyncio.Event)
 
     def tell(self, deliveries: Iterable[Delivery]) -> None:
         """Take watermarks of committed transactions. A newer one replaces what has not been sent yet."""
         for delivery in deliveries:
-            waiting = self._newest.get(delivery.gateway)
-            if waiting is None or waiting.epoch != delivery.epoch or waiting.through <= delivery.through:
-                self._newest[delivery.gateway] = delivery
+            log_of = (delivery.gateway, delivery.epoch)
+            waiting = self._newest.get(log_of)
+            if waiting is None or waiting.through <= delivery.through:
+                self._newest[log_of] = delivery
         self._news.set()
 
     async def run(self) -> None:
@@ -59,8 +60,8 @@ class Acknowledger:
         try:
             topic = str(Topic(delivery.gateway, Subject.ACK))
             await self.link.publish(topic, seal_ack(ack, self.key), retain=True)
-            self.sent += 1
+            self.metrics.acks.inc()
         except Unavailable as error:
             log.warning("acknowledgement not sent", gateway=delivery.gateway, problem=str(error))
-            self._newest.setdefault(delivery.gateway, delivery)
+            self._newest.setdefault((delivery.gateway, delivery.epoch), delivery)
             self._news.set()

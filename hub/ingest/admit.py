@@ -21,7 +21,7 @@ class Refused:
 
 
 def admit(topic: str, payload: bytes, verifiers: Mapping[GatewayId, Verifier]) -> Admitted | Refused:
-    """Judge one message as it came. The topic says whose key to use; the signed body must then name the same gateway."""
+    """Judge one message as it came. The topic says whose key to use; the signed body must name the same gateway."""
     try:
         parsed = Topic.parse(topic)
     except TopicError as error:

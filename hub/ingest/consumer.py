@@ -1,6 +1,6 @@
 """Ingest's I/O: takes packs from the broker, commits them in groups, and only then acknowledges, both ways.
 
-Several lanes work side by side, so that one group is verified while another is being committed; a gateway always uses the
+Several lanes work side by side, so that one group is judged while another is being committed; a gateway always uses the
 same lane. While the database is away nothing is acknowledged, and the bounded queues stop the socket.
 """
 
@@ -18,7 +18,7 @@ from hub.ingest.acknowledge import Acknowledger
 from hub.ingest.admit import Refused, admit
 from hub.metrics import Metrics
 from hub.store.admission import Admitted
-from hub.store.batches import BatchStore, Committed
+from hub.store.batches import BatchStore, Committed, NotEnrolled
 from hub.store.database import Database, StoreUnavailable
 from hub.store.incidents import Incident, IncidentKind, record
 from wire.backoff import Backoff
@@ -40,11 +40,17 @@ class Enrolled:
     keys: Mapping[GatewayId, Verifier] = field(default_factory=dict)
     looked_at: float = float("-inf")
 
-    async def refresh(self, *, at_once: bool = False) -> None:
-        """Read the registry anew; raises StoreUnavailable."""
-        if at_once or time.monotonic() - self.looked_at > _REFRESH_S:
+    async def refresh(self, *, at_once: bool = False) -> bool:
+        """Read the registry anew, unless that was done just now; returns whether. Raises StoreUnavailable."""
+        due = at_once or time.monotonic() - self.looked_at > _REFRESH_S
+        if due:
             self.keys = await self.fetch()
             self.looked_at = time.monotonic()
+        return due
+
+
+def _is_stranger(verdict: Admitted | Refused) -> bool:
+    return isinstance(verdict, Refused) and verdict.incident.kind is IncidentKind.UNKNOWN_GATEWAY
 
 
 @dataclass(slots=True, kw_only=True)
@@ -57,8 +63,8 @@ class Consumer:
     enrolled: Enrolled
     acknowledger: Acknowledger
     metrics: Metrics
-    group: int = 48
-    lanes: int = 2
+    group: int = 64
+    lanes: int = 3
     incident_cap: int = 100
     _queues: list[asyncio.Queue[Message]] = field(default_factory=list)
 
@@ -93,8 +99,12 @@ class Consumer:
                 committed = await self._commit(admitted)
                 await self._record(refused)
                 break
+            except NotEnrolled:
+                # Taken out of the registry since we read it: look again, and the next judgement refuses its batches.
+                await self.enrolled.refresh(at_once=True)
             except StoreUnavailable as error:
                 delay = backoff.next_s()
+                self.metrics.store_unavailable.inc()
                 log.warning("store not available; holding back", messages=len(messages), problem=str(error))
                 await asyncio.sleep(delay)
         self.link.acknowledge(messages)
@@ -104,17 +114,19 @@ class Consumer:
     async def _judge(self, messages: Sequence[Message]) -> tuple[list[Admitted], list[Incident]]:
         admitted: list[Admitted] = []
         refused: list[Incident] = []
-        for message in messages:
-            verdict = admit(message.topic, message.payload, self.enrolled.keys)
-            if isinstance(verdict, Refused) and verdict.incident.kind is IncidentKind.UNKNOWN_GATEWAY:
-                await self.enrolled.refresh()
-                verdict = admit(message.topic, message.payload, self.enrolled.keys)
+        verdicts = self._admit(messages)
+        if any(_is_stranger(verdict) for verdict in verdicts) and await self.enrolled.refresh():
+            verdicts = self._admit(messages)
+        for verdict in verdicts:
             if isinstance(verdict, Refused):
                 log.warning("batch refused", kind=str(verdict.incident.kind), problem=verdict.incident.detail)
                 refused.append(verdict.incident)
             else:
                 admitted.append(verdict)
         return admitted, refused
+
+    def _admit(self, messages: Sequence[Message]) -> list[Admitted | Refused]:
+        return [admit(message.topic, message.payload, self.enrolled.keys) for message in messages]
 
     async def _commit(self, admitted: Sequence[Admitted]) -> Committed:
         started = time.perf_counter()
@@ -130,6 +142,7 @@ class Consumer:
         for outcome in committed.outcomes:
             self.metrics.batches.labels(outcome=outcome.value).inc()
         self.metrics.readings.inc(committed.readings)
+        self.metrics.undecoded.inc(committed.undecoded)
         self.metrics.observations.inc(committed.observations)
         for incident in refused:
             self.metrics.refused.labels(reason=str(incident.kind)).inc()

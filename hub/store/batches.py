@@ -88,7 +88,7 @@ class BatchStore:
             outcomes=verdict.outcomes,
             deliveries=tuple(deliveries),
             readings=sum(one.columns.n for one in fresh),
-            undecoded=sum(len(one.columns.undecoded) for one in fresh),
+            undecoded=sum(len(dict(one.columns.undecoded)) for one in fresh),
             observations=observations,
             incidents=len(verdict.incidents),
         )

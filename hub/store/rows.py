@@ -5,14 +5,12 @@ A row is made by one `struct` call: psycopg's own row writer costs four times th
 
 from __future__ import annotations
 
-import math
 import struct
 from collections.abc import Sequence
 from itertools import chain, repeat
 from typing import Final
 
 from wire.columns import NONE, Columns, spread
-from wire.reading import Quality
 
 HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 TRAILER: Final = b"\xff\xff"
@@ -37,8 +35,7 @@ def encode_rows(
     """Return the rows of one batch, in the order of its values.
 
     `times_ms` are the readings' observation times (wire.columns.observed_at_ms). `numbers` has, for each of the batch's
-    streams, the datastream numbers of its quantities; UNNUMBERED ones are left out. A value that is not finite is no
-    measurement: it is stored as INVALID, without a value.
+    streams, the datastream numbers of its quantities; UNNUMBERED ones are left out.
     """
     stream = spread(columns.stream, columns.n)
     times = [(at - _POSTGRES_EPOCH_MS) * 1000 for at in times_ms]
@@ -50,7 +47,7 @@ def encode_rows(
         indexes = list(chain.from_iterable(map(repeat, indexes, widths)))
     values = _values(columns, stream)
     flag = TIME_UNCERTAIN if uncertain else 0
-    qualities, absent = _qualities(columns, values, flag)
+    qualities, absent = _qualities(columns, flag)
     start = _EIGHT + struct.pack(">q", batch_no)
     filled = [0.0 if value is None else value for value in values] if absent else values
     rows = list(
@@ -77,18 +74,12 @@ def _values(columns: Columns, stream: Sequence[int]) -> list[float | None]:
     return [v / by if isinstance(v, int) else v for v, by in zip(columns.values, divisors, strict=True)]
 
 
-def _qualities(columns: Columns, values: Sequence[float | None], flag: int) -> tuple[list[int], list[int]]:
+def _qualities(columns: Columns, flag: int) -> tuple[list[int], list[int]]:
     """Return each value's quality and the positions that have no value."""
-    qualities = [flag] * len(values)
+    qualities = [flag] * len(columns.values)
     absent = []
-    for at, quality in columns.quality:
+    for at, quality in dict(columns.quality).items():
         qualities[at] = quality + flag
         if not quality.has_value:
             absent.append(at)
-    # The sum is finite when all are (short of overflow); only then is it worth looking at each.
-    if not math.isfinite(sum(value for value in values if value is not None) if absent else sum(values)):  # type: ignore[arg-type]
-        for at, value in enumerate(values):
-            if value is not None and not math.isfinite(value):
-                qualities[at] = Quality.INVALID + flag
-                absent.append(at)
     return qualities, absent

@@ -14,8 +14,6 @@ from hub.store.statements import statements
 from wire.columns import NONE, Columns, Stream, spread
 from wire.identity import GatewayId
 
-MAX_NAME: Final = 128  # characters of an observed property or a unit; PostgreSQL indexes at most 2704 bytes
-
 Property = tuple[str, str]  # observed property, UCUM unit
 StreamKey = tuple[GatewayId, bytes, str, tuple[Property, ...]]
 
@@ -45,11 +43,6 @@ def stream_keys(gateway: GatewayId, columns: Columns) -> list[StreamKey]:
     named = [[columns.quantities[at][:2] for at in shape] for shape in columns.shapes]
     shapes: dict[int, tuple[Property, ...]] = {NONE: (), **dict(enumerate(map(tuple, named)))}
     return [(gateway, stream.dev_eui, stream.source, shapes[stream.shape]) for stream in columns.streams]
-
-
-def is_storable(text: str) -> bool:
-    """Whether the database can hold and index a name. What it cannot stays in the envelope, without observations."""
-    return 0 < len(text) <= MAX_NAME and text.isprintable()
 
 
 class Series:
@@ -127,13 +120,7 @@ def _numbered(shape: Sequence[Property]) -> list[Property | None]:
 
     A shape that names a quantity twice has one observation of it a reading, the first: two could not be told apart.
     """
-    seen: set[Property] = set()
-    result: list[Property | None] = []
-    for one in shape:
-        good = one not in seen and is_storable(one[0]) and (one[1] == "" or is_storable(one[1]))
-        seen.add(one)
-        result.append(one if good else None)
-    return result
+    return [one if one not in shape[:at] else None for at, one in enumerate(shape)]
 
 
 class Tally:
@@ -150,7 +137,7 @@ class Tally:
         stream = spread(columns.stream, columns.n)
         for at, count in Counter(stream).items():
             self._readings[numbers[at].source] += count
-        for at, _ in columns.undecoded:
+        for at in dict(columns.undecoded):
             self._undecoded[numbers[stream[at]].source] += 1
         self._extend(stream, times_ms, numbers)
 

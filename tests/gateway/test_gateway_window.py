@@ -17,7 +17,7 @@ GATEWAY = GatewayId("thon-1")
 EPOCH = Epoch("0" * 16)
 
 
-def window(**state: int) -> DeliveryWindow:
+def window(**state: float) -> DeliveryWindow:
     return DeliveryWindow(epoch=EPOCH, chance=random.Random(1), **state)  # type: ignore[arg-type]
 
 
@@ -162,7 +162,9 @@ def test_what_a_hub_had_stored_beyond_a_hole_goes_again_when_a_restored_one_lack
     while through < 1001:
         sent = drain(w, now)
         assert sent, "1001 was forgotten"
-        through = max(through, max(seq for seq in range(through, 1002) if set(range(through + 1, seq + 1)) <= set(sent)))
+        through = max(
+            through, max(seq for seq in range(through, 1002) if set(range(through + 1, seq + 1)) <= set(sent))
+        )
         w.acknowledge(ack(through, incarnation=2), now)
         now += 1000.0
 
@@ -247,7 +249,9 @@ class ModelHub:
 
 
 ACTIONS = st.lists(
-    st.sampled_from(["seal", "alarm", "send", "deliver", "ack", "hear", "cut", "wait", "fail", "backup", "restore", "restart"]),
+    st.sampled_from(
+        ["seal", "alarm", "send", "deliver", "ack", "hear", "cut", "wait", "fail", "backup", "restore", "restart"]
+    ),
     max_size=150,
 )
 
@@ -296,7 +300,12 @@ def test_every_batch_ends_up_stored_and_nothing_is_freed_that_the_hub_has_not(
             case "restart":
                 up.clear()
                 w = DeliveryWindow(
-                    epoch=EPOCH, through=w.through, highest=w.highest, incarnation=w.incarnation, size=size, chance=chance
+                    epoch=EPOCH,
+                    through=w.through,
+                    highest=w.highest,
+                    incarnation=w.incarnation,
+                    size=size,
+                    chance=chance,
                 )
         assert w.in_flight <= 2 * size + 1
 

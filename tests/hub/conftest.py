@@ -1,4 +1,4 @@
-"""A migrated database for each test: cut from a template on one embedded server, or made on the server in XOM_TEST_DSN."""
+"""A migrated database for each test: copied on one embedded server, or made on the server in XOM_TEST_DSN."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ async def postgres() -> AsyncIterator[Server]:
         return
     # Not under pytest's own folder: PostgreSQL's account may not enter it when we are root.
     home = Path(tempfile.mkdtemp(prefix="xom-test-"))
-    home.chmod(0o755)
+    home.chmod(0o755)  # noqa: ASYNC240 - one system call, before anything runs beside it
     try:
         async with embedded_postgres(home / "postgres") as dsn:
             plain = Server(dsn=dsn, template=None)
@@ -91,7 +91,9 @@ async def database(dsn: str) -> AsyncIterator[Database]:
 
 async def enrol(database: Database, *logs: Log) -> None:
     """Put the writers of these logs into the registry."""
-    gateways = {log.gateway: EnrolledGateway(gateway_id=log.gateway, key=log.key.public, enrolled_at=BEGAN) for log in logs}
+    gateways = {
+        log.gateway: EnrolledGateway(gateway_id=log.gateway, key=log.key.public, enrolled_at=BEGAN) for log in logs
+    }
     await load_registry(database, Registry(gateways=tuple(gateways.values())))
 
 

@@ -1,4 +1,4 @@
-"""Readings and drafts as hypothesis draws them: everything that a gateway may put into a batch, the odd corners included."""
+"""Readings and drafts as hypothesis draws them: whatever a gateway may put into a batch, the odd corners included."""
 
 from __future__ import annotations
 
@@ -114,7 +114,9 @@ def drafts(draw: st.DrawFn) -> Draft:
         missed=st.integers(0, 10_000),
         reason=st.sampled_from(["", "radio", "power"]),
     )
-    events = st.builds(Event, at_ms=times_ms, name=st.sampled_from(["start", "clock_step"]), detail=st.text(max_size=20))
+    events = st.builds(
+        Event, at_ms=times_ms, name=st.sampled_from(["start", "clock_step"]), detail=st.text(max_size=20)
+    )
     return msgspec.structs.replace(
         draft(readings),
         seq=draw(st.integers(1, 2**62)),
@@ -136,8 +138,15 @@ def typical_readings(count: int = 3) -> list[Reading]:
     plain = [
         Reading(
             Frame(
-                SourceId("lorawan:a840410000000001"), Kind.UPLINK, bytes([at % 256]) * 16, start + 600 * at, start + 600 * at + 85,
-                9_000 + 600 * at, "5" * 16, ClockState.NTP, bytes.fromhex("0d0a07e900000001"),
+                SourceId("lorawan:a840410000000001"),
+                Kind.UPLINK,
+                bytes([at % 256]) * 16,
+                start + 600 * at,
+                start + 600 * at + 85,
+                9_000 + 600 * at,
+                "5" * 16,
+                ClockState.NTP,
+                bytes.fromhex("0d0a07e900000001"),
                 msgspec.structs.replace(link, f_cnt=41 + at),
             ),
             "dragino/ldds75@0011223344556677",
@@ -148,17 +157,35 @@ def typical_readings(count: int = 3) -> list[Reading]:
             ),
         )
         for at in range(count)
-    ]  # fmt: skip
+    ]
     status = Reading(
         Frame(
-            SourceId("lorawan:a840410000000001"), Kind.STATUS, b"s" * 16, start, start, 9_000, "5" * 16, ClockState.NTP, b"{}"
+            SourceId("lorawan:a840410000000001"),
+            Kind.STATUS,
+            b"s" * 16,
+            start,
+            start,
+            9_000,
+            "5" * 16,
+            ClockState.NTP,
+            b"{}",
         ),
         quantities=(Quantity("link_margin", "dB", 12.0),),
-    )  # fmt: skip
+    )
     unknown = Reading(
-        Frame(SourceId("lorawan:24e1240000000009"), Kind.UPLINK, b"u" * 16, start, start, 9_000, "5" * 16, ClockState.NTP,
-              b"\x01\x02", link),
+        Frame(
+            SourceId("lorawan:24e1240000000009"),
+            Kind.UPLINK,
+            b"u" * 16,
+            start,
+            start,
+            9_000,
+            "5" * 16,
+            ClockState.NTP,
+            b"\x01\x02",
+            link,
+        ),
         undecoded=Undecoded.UNKNOWN_DEVICE,
         warnings=("nobody has named this device",),
-    )  # fmt: skip
+    )
     return [*plain, status, unknown]

@@ -165,7 +165,9 @@ def test_deeply_nested_json_signed_by_the_hub_is_an_ack_error() -> None:
 
 @given(st.integers(0, 50), st.sets(st.integers(1, 120)))
 def test_holes_agree_with_counting_them_one_by_one(through: int, offsets: set[int]) -> None:
-    stored = {through + offset for offset in offsets if offset > 1}  # `through` is a watermark: the next one is not stored
+    stored = {
+        through + offset for offset in offsets if offset > 1
+    }  # `through` is a watermark: the next one is not stored
     ranges, highest = holes(through, sorted(stored))
     assert highest == max(stored, default=through)
     named = [seq for first, last in ranges for seq in range(first, last + 1)]
@@ -186,7 +188,9 @@ def test_of_too_many_holes_the_lowest_are_named_and_nothing_beyond_them_is_claim
 
 
 @given(st.integers(0, 50), st.sets(st.integers(2, 900), max_size=300), st.integers(0, 2**62))
-def test_whatever_holes_says_is_an_acknowledgement_that_opens(through: int, offsets: set[int], incarnation: int) -> None:
+def test_whatever_holes_says_is_an_acknowledgement_that_opens(
+    through: int, offsets: set[int], incarnation: int
+) -> None:
     ranges, highest = holes(through, sorted(through + offset for offset in offsets))
     ack = an_ack(through=through, highest=highest, missing=ranges, incarnation=incarnation)
     assert open_ack(seal_ack(ack, HUB), GATEWAY, VERIFIER) == ack

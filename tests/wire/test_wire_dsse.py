@@ -132,7 +132,19 @@ def test_openssl_verifies_what_the_json_form_holds(tmp_path: Path) -> None:
     payload = base64.b64decode(told["payload"])
     kind = told["payloadType"].encode()
     pae = b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
-    command = ["openssl", "pkeyutl", "-verify", "-rawin", "-pubin", "-inkey", "key.pem", "-sigfile", "sig", "-in", "pae"]
+    command = [
+        "openssl",
+        "pkeyutl",
+        "-verify",
+        "-rawin",
+        "-pubin",
+        "-inkey",
+        "key.pem",
+        "-sigfile",
+        "sig",
+        "-in",
+        "pae",
+    ]
     for message, accepted in ((pae, True), (pae[:-1] + b"D", False)):
         (tmp_path / "pae").write_bytes(message)
         outcome = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False, timeout=30)

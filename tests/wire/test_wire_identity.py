@@ -38,7 +38,9 @@ def test_a_source_that_is_no_device_has_no_dev_eui(text: str) -> None:
     assert SourceId(text).dev_eui is None
 
 
-@pytest.mark.parametrize("text", ["", "a", "-ab", "A1", "thôn-1", "a.b", "a/b", "a+", "#", "a b", "a" * 41, "ab\n", " ab"])
+@pytest.mark.parametrize(
+    "text", ["", "a", "-ab", "A1", "thôn-1", "a.b", "a/b", "a+", "#", "a b", "a" * 41, "ab\n", " ab"]
+)
 def test_a_bad_gateway_id_is_refused_and_quoted(text: str) -> None:
     with pytest.raises(IdentityError) as caught:
         GatewayId.parse(text)

@@ -117,7 +117,9 @@ def test_a_directory_in_the_keys_place_is_a_key_problem(tmp_path: Path) -> None:
 
 
 @BOTH
-@pytest.mark.parametrize("encoded", [b"", b"\x02", b"\x00" * 31, b"\x05" + b"\x01" * 32, b"\x02" + b"\xff" * 32, b"\x04" * 65])
+@pytest.mark.parametrize(
+    "encoded", [b"", b"\x02", b"\x00" * 31, b"\x05" + b"\x01" * 32, b"\x02" + b"\xff" * 32, b"\x04" * 65]
+)
 def test_a_public_key_of_the_wrong_form_is_a_key_problem(algorithm: Algorithm, encoded: bytes) -> None:
     with pytest.raises(KeyProblem, match=f"a public key of {algorithm}"):
         PublicKey(algorithm, encoded).verifier()

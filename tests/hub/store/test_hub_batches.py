@@ -11,13 +11,13 @@ import pytest
 
 from hub.store.admission import Chain
 from hub.store.batches import BatchStore, Committed, NotEnrolled, Outcome
-from hub.store.database import Database, StoreUnavailable
+from hub.store.database import Connection, Database, StoreUnavailable
 from hub.store.deliveries import list_deliveries
 from hub.store.rows import TIME_UNCERTAIN
 from tests.hub.conftest import enrol
 from tests.hub.written import BEGAN_MS, Log, reading, series
 from wire.identity import GatewayId, SourceId
-from wire.reading import ClockState, Quality, Undecoded
+from wire.reading import ClockState, Quality, Quantity, Reading, Undecoded
 
 pytestmark = pytest.mark.postgres
 
@@ -37,7 +37,8 @@ async def test_a_batch_and_its_observations_are_stored(database: Database, log: 
     assert committed.outcomes == (Outcome.STORED,)
     assert (committed.readings, committed.observations, committed.undecoded) == (3, 3, 0)
     stored = await rows(
-        database, "select extract(epoch from observed_at) * 1000, value, quality, reading_index from observation order by 1"
+        database,
+        "select extract(epoch from observed_at) * 1000, value, quality, reading_index from observation order by 1",
     )
     assert stored == [(BEGAN_MS, 0.0, 0, 0), (BEGAN_MS + 1000, 1.0, 0, 1), (BEGAN_MS + 2000, 2.0, 0, 2)]
     [(envelope, chain, readings)] = await rows(database, "select envelope, chain, readings from batch")
@@ -157,14 +158,18 @@ async def test_a_commit_that_fails_leaves_no_trace_and_succeeds_when_repeated(
     assert await rows(database, unnumbered) == [(0,)]
 
 
+async def _cut_in_use(database: Database, cutter: Connection) -> None:
+    async with database.connection() as other:
+        await cutter.execute("select pg_terminate_backend(%s)", [other.info.backend_pid])
+        await other.execute("select 1")
+
+
 async def test_a_cut_connection_is_unavailability_and_the_next_commit_works(database: Database, log: Log) -> None:
     store, (first, second) = BatchStore(database), log.many(2)
     await store.commit([first])
     async with database.connection() as connection:
         with pytest.raises(StoreUnavailable):
-            async with database.connection() as other:
-                await connection.execute("select pg_terminate_backend(%s)", [other.info.backend_pid])
-                await other.execute("select 1")
+            await _cut_in_use(database, connection)
     assert (await store.commit([first, second])).outcomes == (Outcome.DUPLICATE, Outcome.STORED)
 
 
@@ -200,7 +205,9 @@ async def test_a_month_takes_along_what_the_default_partition_holds_of_it(databa
 async def test_undecoded_readings_are_counted_for_their_source(database: Database, log: Log) -> None:
     other = SourceId("camera:gate")
     group = [
-        log.seal([reading(), reading(undecoded=Undecoded.CODEC_ERROR), reading(source=other, undecoded=Undecoded.NO_CODEC)]),
+        log.seal(
+            [reading(), reading(undecoded=Undecoded.CODEC_ERROR), reading(source=other, undecoded=Undecoded.NO_CODEC)]
+        ),
         log.seal([reading()]),
     ]
     committed = await BatchStore(database).commit(group)
@@ -211,25 +218,27 @@ async def test_undecoded_readings_are_counted_for_their_source(database: Databas
 
 async def test_qualities_and_an_unset_clock_stand_beside_the_value(database: Database, log: Log) -> None:
     readings = [reading(value=None, quality=Quality.NO_SENSOR), reading(BEGAN_MS + 1, 5.0, quality=Quality.IMPLAUSIBLE)]
-    await BatchStore(database).commit([log.seal(readings, clock=ClockState.NTP), log.seal(readings, clock=ClockState.NONE)])
+    await BatchStore(database).commit(
+        [log.seal(readings, clock=ClockState.NTP), log.seal(readings, clock=ClockState.NONE)]
+    )
     stored = await rows(database, "select value, quality from observation order by batch_no, reading_index")
     assert stored == [(None, 16), (5.0, 1), (None, 16 + TIME_UNCERTAIN), (5.0, 1 + TIME_UNCERTAIN)]
 
 
-async def test_a_name_that_the_database_cannot_hold_stays_in_the_envelope(database: Database, log: Log) -> None:
-    odd = [reading(name="nul\0"), reading(name="x" * 5000), reading(BEGAN_MS + 1), reading(value=float("inf"))]
-    assert (await BatchStore(database).commit([log.seal(odd)])).outcomes == (Outcome.STORED,)
-    assert await rows(database, "select value, quality from observation order by reading_index") == [
-        (1.5, Quality.GOOD),
-        (None, Quality.INVALID),
-    ]
+async def test_a_quantity_named_twice_in_a_reading_is_one_observation(database: Database, log: Log) -> None:
+    twice = Reading(reading().frame, quantities=(Quantity("depth", "m", 1.0), Quantity("depth", "m", 2.0)))
+    await BatchStore(database).commit([log.seal([twice])])
+    assert await rows(database, "select value from observation") == [(1.0,)]
 
 
 async def test_datastreams_know_their_first_and_last_time_and_distrust_the_future(database: Database, log: Log) -> None:
     store = BatchStore(database)
     await store.commit([log.seal([reading(BEGAN_MS + 5000), reading(BEGAN_MS), reading(BEGAN_MS + 9000)])])
     await store.commit([log.seal([reading(4_000_000_000_000), reading(BEGAN_MS + 1000)])])
-    times = "select extract(epoch from first_observed_at) * 1000, extract(epoch from last_observed_at) * 1000 from datastream"
+    times = (
+        "select extract(epoch from first_observed_at) * 1000, extract(epoch from last_observed_at) * 1000 "
+        "from datastream"
+    )
     assert await rows(database, times) == [(BEGAN_MS, BEGAN_MS + 9000)]
 
 

@@ -1,0 +1,247 @@
+"""Hub ingest: broker → verify → decode → dedup → COMMIT, by a real hub process, beside raw binary COPY of the same
+rows.
+
+The broker is a real Mosquitto; the limit is measured in the same run, on the same server, with as many rows a commit as
+the hub had on average, into a table of the same form. Both figures are for what PostgreSQL has on disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bench.flood import Publisher, packets
+from bench.machine import cpu_s, peak_rss_mb
+from bench.mosquitto import RECOMMENDED, free_port, mosquitto, stop
+from bench.report import Report, Table
+from bench.sealed import START_MS, Fleet
+from hub.store.database import Database, open_database
+from hub.store.embedded import embedded_postgres
+from hub.store.log import count_observations
+from hub.store.migrate import migrate
+from wire.keys import SigningKey
+
+READINGS = 100
+GATEWAYS = 20
+_PATIENCE_S = 120.0
+_COLUMNS = "observed_at, batch_no, value, datastream_no, quality, reading_index"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One size's figures."""
+
+    batches: int
+    seconds: float
+    commits: float
+    hub_cpu_s: float
+    hub_rss_mb: float
+    stored: int
+    copy_rows_per_s: float
+
+    @property
+    def rows(self) -> int:
+        """Readings sent; each gives one observation."""
+        return self.batches * READINGS
+
+    @property
+    def rows_per_s(self) -> float:
+        """Readings stored per second, end to end."""
+        return self.rows / self.seconds
+
+
+def measure(sizes: tuple[int, ...] = (1_000, 4_000), repeats: int = 1) -> Report:
+    """Flood a hub at each size (in batches); returns the figures and their limits."""
+    runs = [asyncio.run(_run(size)) for size in sizes for _ in range(repeats)]
+    rate = statistics.median(run.rows_per_s for run in runs)
+    limit = statistics.median(run.copy_rows_per_s for run in runs)
+    return Report(
+        bench="ingest",
+        figure="readings_per_s",
+        value=round(rate),
+        unit="readings/s",
+        limit_name="raw binary COPY of the same rows, same rows a commit",
+        limit=round(limit),
+        ratio=round(rate / limit, 3),
+        named={
+            "readings_per_s": round(rate),
+            "ratio_to_copy": round(rate / limit, 3),
+            "copy_rows_per_s": round(limit),
+            "rss_mb": max(run.hub_rss_mb for run in runs),
+            "lost": sum(run.rows - run.stored for run in runs),
+        },
+        tables=[_table(runs)],
+    )
+
+
+def _table(runs: list[Run]) -> Table:
+    head = (
+        "readings",
+        "readings/s",
+        "COPY rows/s",
+        "ratio",
+        "rows/commit",
+        "hub CPU us/reading",
+        "hub peak MB",
+        "lost",
+    )
+    rows = [
+        (
+            run.rows,
+            round(run.rows_per_s),
+            round(run.copy_rows_per_s),
+            round(run.rows_per_s / run.copy_rows_per_s, 2),
+            round(run.rows / run.commits),
+            round(run.hub_cpu_s / run.rows * 1e6, 2),
+            round(run.hub_rss_mb, 1),
+            run.rows - run.stored,
+        )
+        for run in runs
+    ]
+    return Table(title="hub ingest, 100 readings a batch, 20 gateways", head=head, rows=rows)
+
+
+async def _run(batches: int) -> Run:
+    fleet = Fleet(gateways=GATEWAYS, batches=batches, readings=READINGS, key=SigningKey.generate())
+    ready = packets(fleet.uplinks())
+    with tempfile.TemporaryDirectory(prefix="xom-bench-") as name, mosquitto(_open(Path(name)), RECOMMENDED) as broker:
+        async with embedded_postgres(Path(name) / "postgres") as dsn:
+            await migrate(dsn)
+            with _hub(Path(name), dsn, broker.port, fleet) as hub:
+                cpu_before = cpu_s(hub.pid)
+                seconds = await asyncio.to_thread(_flood, broker.port, ready, hub, batches * READINGS)
+                used, peak, commits = (
+                    cpu_s(hub.pid) - cpu_before,
+                    peak_rss_mb(hub.pid),
+                    hub.metric("xom_hub_commit_seconds_count"),
+                )
+            async with open_database(dsn) as database:
+                stored = await count_observations(database)
+                copied = await _copy(database, batches * READINGS, max(1, round(batches * READINGS / commits)))
+    return Run(
+        batches=batches,
+        seconds=seconds,
+        commits=commits,
+        hub_cpu_s=used,
+        hub_rss_mb=peak,
+        stored=stored,
+        copy_rows_per_s=copied,
+    )
+
+
+def _open(folder: Path) -> Path:
+    folder.chmod(0o755)  # PostgreSQL's and Mosquitto's own accounts pass through; what they keep is theirs alone
+    return folder
+
+
+@dataclass(frozen=True, slots=True)
+class _Hub:
+    pid: int
+    http: int
+
+    def metric(self, name: str) -> float:
+        """Return one counter of /metrics, 0 while it does not answer."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.http}/metrics", timeout=5) as answer:
+                lines = answer.read().decode().splitlines()
+        except OSError:
+            return 0.0
+        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"{name} "))
+
+    def is_ready(self) -> bool:
+        """Whether it has database and broker."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.http}/readyz", timeout=5):
+                return True
+        except OSError:
+            return False
+
+
+@contextmanager
+def _hub(folder: Path, dsn: str, port: int, fleet: Fleet) -> Iterator[_Hub]:
+    """Run `xom hub serve` with the fleet enrolled, until the context ends."""
+    registry, http = folder / "registry.toml", free_port()
+    registry.write_text("\n".join(_enrolment(fleet)))
+    environment = os.environ | {
+        "XOM_HUB_HUB_DATA": str(folder / "hub"),
+        "XOM_HUB_DATABASE_DSN": dsn,
+        "XOM_HUB_MQTT_PORT": str(port),
+        "XOM_HUB_HTTP_PORT": str(http),
+    }
+    command = [sys.executable, "-m", "xom", "hub"]
+    subprocess.run(
+        [*command, "registry", "load", str(registry)], env=environment, check=True, stdout=subprocess.DEVNULL
+    )
+    with (folder / "hub.log").open("wb") as said:
+        process = subprocess.Popen([*command, "serve"], env=environment, stderr=said)
+    hub = _Hub(process.pid, http)
+    try:
+        _wait(hub.is_ready, lambda: (folder / "hub.log").read_text()[-2000:])
+        yield hub
+    finally:
+        stop(process)
+
+
+def _enrolment(fleet: Fleet) -> Iterator[str]:
+    key = base64.b64encode(fleet.key.public.encoded).decode()
+    for gateway in fleet.ids():
+        yield f'[[gateway]]\nid = "{gateway}"\nalgorithm = "{fleet.key.public.algorithm}"\npublic_key = "{key}"'
+        yield f"enrolled_at = {datetime.fromtimestamp(START_MS / 1000, UTC):%Y-%m-%dT%H:%M:%SZ}\n"
+
+
+def _flood(port: int, ready: list[bytes], hub: _Hub, readings: int) -> float:
+    """Publish everything; return the seconds from the first packet until all readings are committed."""
+    with Publisher(port) as publisher:
+        began = time.monotonic()
+        sender = threading.Thread(target=publisher.publish, args=(ready,))
+        sender.start()
+        _wait(lambda: hub.metric("xom_hub_readings_total") >= readings, lambda: "the hub stands still", every_s=0.05)
+        seconds = time.monotonic() - began
+        sender.join()
+    return seconds
+
+
+def _wait(done: Callable[[], bool], standing: Callable[[], str], every_s: float = 0.05) -> None:
+    deadline = time.monotonic() + _PATIENCE_S
+    while not done():
+        if time.monotonic() > deadline:
+            raise TimeoutError(standing())
+        time.sleep(every_s)
+
+
+async def _copy(database: Database, rows: int, a_commit: int) -> float:
+    """Return rows per second of a bare binary COPY: rows made beforehand, as many a commit, the same indexes."""
+    async with database.connection() as connection:
+        await connection.execute("create table bare (like observation including all)")
+        at = datetime.fromtimestamp(START_MS / 1000, UTC)
+        ready = [
+            (at, number // 100, float(number % 3000), number % 1000 + 1, 0, number % 100) for number in range(rows)
+        ]
+        began = time.monotonic()
+        for start in range(0, rows, a_commit):
+            statement = f"copy bare ({_COLUMNS}) from stdin (format binary)"
+            async with connection.transaction(), connection.cursor() as cursor, cursor.copy(statement) as copy:
+                copy.set_types(["timestamptz", "int8", "float8", "int4", "int2", "int2"])
+                for row in ready[start : start + a_commit]:
+                    await copy.write_row(row)
+        seconds = time.monotonic() - began
+        await connection.execute("drop table bare")
+    return rows / seconds
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(measure().to_object(), indent=2) + "\n")
