@@ -45,4 +45,4 @@ openapi: $(STAMP)  ## write docs/openapi.json anew
 	$(VENV)/bin/python -m hub.api.openapi > docs/openapi.json
 
 clean:  ## remove what the commands above made
-	rm -rf $(VENV) var .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
+	rm -rf $(VENV) var .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .import_linter_cache

@@ -18,6 +18,7 @@ from bench.report import Report
 
 # A bench is a module with `Sizes` (a struct, defaults are the real size) and `measure(sizes) -> Report`.
 BENCHES = {
+    "ingest": ("bench.ingest", "Broker to COMMIT in a real hub, against raw COPY of the same rows."),
     "gateway": ("bench.gateway", "ChirpStack events to durable readings, memory, latency of an alarm."),
     "codec": ("bench.codec", "Decoding frames: through the worker, the engine alone, a fresh runtime each."),
     "wire": ("bench.wire", "Bytes and time per reading of a sealed batch, against other layouts."),
