@@ -68,8 +68,8 @@ class Ingest(msgspec.Struct, frozen=True, kw_only=True):
     """How batches are grouped into commits, and how many may be under way."""
 
     group: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 64
-    lanes: Annotated[int, msgspec.Meta(ge=1, le=16)] = 3
-    receive_maximum: Annotated[int, msgspec.Meta(ge=1, le=65_535)] = 512
+    lanes: Annotated[int, msgspec.Meta(ge=1, le=16)] = 4
+    receive_maximum: Annotated[int, msgspec.Meta(ge=1, le=65_535)] = 1_024
 
 
 class Http(msgspec.Struct, frozen=True, kw_only=True):

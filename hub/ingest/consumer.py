@@ -64,7 +64,7 @@ class Consumer:
     acknowledger: Acknowledger
     metrics: Metrics
     group: int = 64
-    lanes: int = 3
+    lanes: int = 4
     incident_cap: int = 100
     _queues: list[asyncio.Queue[Message]] = field(default_factory=list)
 
