@@ -13,6 +13,7 @@ from hub import pipeline
 from hub.api.serving import listen, serve_api
 from hub.broker import embedded_broker
 from hub.config import Config
+from hub.crash import crash_points
 from hub.ingest.acknowledge import Acknowledger
 from hub.ingest.consumer import Consumer, Enrolled
 from hub.metrics import Metrics
@@ -95,6 +96,7 @@ async def assemble(config: Config) -> AsyncIterator[Hub]:
     """Open everything, in order; what cannot be opened raises its own error before anything has started."""
     key = SigningKey.read_or_make(config.hub.key_path, config.hub.algorithm)
     metrics = Metrics()
+    reach = crash_points()
     async with AsyncExitStack() as stack:
         listening = stack.enter_context(listen(config.http))
         dsn = await stack.enter_async_context(database_of(config))
@@ -107,11 +109,13 @@ async def assemble(config: Config) -> AsyncIterator[Hub]:
             hand_over=2 * config.ingest.receive_maximum,
         )
         link = await stack.enter_async_context(Link(config.mqtt.broker(host, port), terms))
-        acknowledger = Acknowledger(link=link, key=key, incarnation=await log.incarnation(database), metrics=metrics)
+        acknowledger = Acknowledger(
+            link=link, key=key, incarnation=await log.incarnation(database), metrics=metrics, reach=reach
+        )
         enrolled = Enrolled(lambda: verifiers(database))
         consumer = Consumer(
             link=link,
-            store=BatchStore(database, incident_cap=config.incidents.cap),
+            store=BatchStore(database, incident_cap=config.incidents.cap, reach=reach),
             database=database,
             enrolled=enrolled,
             acknowledger=acknowledger,
@@ -119,6 +123,7 @@ async def assemble(config: Config) -> AsyncIterator[Hub]:
             group=config.ingest.group,
             lanes=config.ingest.lanes,
             incident_cap=config.incidents.cap,
+            reach=reach,
         )
         yield Hub(
             config=config,

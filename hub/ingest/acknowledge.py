@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from hub.crash import Point, Reach, nowhere
 from hub.metrics import Metrics
 from hub.store.deliveries import Delivery, Log
 from wire.ack import Ack, seal_ack
@@ -26,6 +27,7 @@ class Acknowledger:
     key: SigningKey
     incarnation: int
     metrics: Metrics
+    reach: Reach = nowhere
     _newest: dict[Log, Delivery] = field(default_factory=dict)
     _news: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -48,6 +50,7 @@ class Acknowledger:
             await asyncio.gather(*(self._publish(delivery) for delivery in newest.values()))
 
     async def _publish(self, delivery: Delivery) -> None:
+        self.reach(Point.BEFORE_ACK)
         missing, highest = delivery.holes()
         ack = Ack(
             gateway=delivery.gateway,
@@ -61,6 +64,7 @@ class Acknowledger:
             topic = str(Topic(delivery.gateway, Subject.ACK))
             await self.link.publish(topic, seal_ack(ack, self.key), retain=True)
             self.metrics.acks.inc()
+            self.reach(Point.AFTER_ACK)
         except Unavailable as error:
             log.warning("acknowledgement not sent", gateway=delivery.gateway, problem=str(error))
             self._newest.setdefault((delivery.gateway, delivery.epoch), delivery)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from hub.crash import Point, Reach, nowhere
 from hub.ingest.acknowledge import Acknowledger
 from hub.ingest.admit import Refused, admit
 from hub.metrics import Metrics
@@ -66,6 +67,7 @@ class Consumer:
     group: int = 64
     lanes: int = 4
     incident_cap: int = 100
+    reach: Reach = nowhere
     _queues: list[asyncio.Queue[Message]] = field(default_factory=list)
 
     async def run(self) -> None:
@@ -88,6 +90,7 @@ class Consumer:
             messages = [await queue.get()]
             while len(messages) < self.group and not queue.empty():
                 messages.append(queue.get_nowait())
+            self.reach(Point.RECEIVED)
             await self._take(messages)
 
     async def _take(self, messages: Sequence[Message]) -> None:
@@ -107,7 +110,10 @@ class Consumer:
                 self.metrics.store_unavailable.inc()
                 log.warning("store not available; holding back", messages=len(messages), problem=str(error))
                 await asyncio.sleep(delay)
+        self.reach(Point.AFTER_COMMIT)
         self.link.acknowledge(messages)
+        # The PUBACKs leave in the loop's next round, before the acknowledger wakes: that is the instant meant.
+        asyncio.get_running_loop().call_soon(self.reach, Point.AFTER_PUBACK)
         self.acknowledger.tell(committed.deliveries)
         self._count(committed, refused)
 

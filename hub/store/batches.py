@@ -12,6 +12,7 @@ from typing import Final
 
 from psycopg import errors
 
+from hub.crash import Point, Reach, nowhere
 from hub.store.admission import Admitted, Chain, Held, Key, Outcome, Verdict, judge, neighbours
 from hub.store.database import Connection, Database, StoreUnavailable
 from hub.store.deliveries import Delivery, settle
@@ -58,8 +59,9 @@ class NotEnrolled(ValueError):
 class BatchStore:
     """Stores batches. Several commits may run at once: those that share a gateway wait for each other."""
 
-    def __init__(self, database: Database, *, incident_cap: int = DEFAULT_CAP) -> None:
+    def __init__(self, database: Database, *, incident_cap: int = DEFAULT_CAP, reach: Reach = nowhere) -> None:
         self._database = database
+        self._reach = reach
         self._incident_cap = incident_cap
         self._partitions = Partitions(database)
         self._series = Series()
@@ -83,6 +85,7 @@ class BatchStore:
             await record_within(connection, verdict.incidents, cap=self._incident_cap)
             await _count(connection, admitted, fresh, numbers, verdict)
             deliveries = await settle(connection, {(one.gateway, one.batch.epoch) for one in admitted})
+            self._reach(Point.BEFORE_COMMIT)
         self._series.remember(found)
         return Committed(
             outcomes=verdict.outcomes,
