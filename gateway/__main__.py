@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import os
 import signal
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ footprint.import_without("rich", "structlog")
 footprint.import_without("typing_extensions", "msgspec")
 
 # ruff: noqa: E402
+from gateway import crash
 from gateway.assembly import assemble
 from gateway.clock import SystemClock
 from gateway.codecs.errors import ProfileError
@@ -39,6 +41,7 @@ def main() -> int:
     arguments = parser.parse_args()
     write_logs()
     try:
+        crash.arm(os.environ.get(crash.VARIABLE, ""))
         asyncio.run(serve(read(arguments.config)))
     except (ConfigError, ProfileError, SpoolError, KeyProblem) as error:
         print(f"xom gateway: {error}", file=sys.stderr)  # noqa: T201 - the last word before the end, for a person

@@ -15,6 +15,7 @@ import contextlib
 from collections.abc import Awaitable, Mapping
 from typing import Protocol
 
+from gateway import crash
 from gateway.clock import Clock
 from gateway.codecs.client import CodecWorker
 from gateway.delivery.client import Delivery
@@ -54,7 +55,9 @@ async def carry(
 
 
 async def _keep(pack: Pack, readings: list[Reading], source: ChirpStackSource, spool: Spool, sealer: Sealer) -> None:
+    crash.reach(crash.Point.BEFORE_APPEND)
     await spool.append(readings)
+    crash.reach(crash.Point.AFTER_APPEND)
     source.keep(pack)
     sealer.notice(readings)
 
@@ -84,6 +87,7 @@ async def deliver(delivery: Delivery) -> None:
 async def keep_floor(spool: Spool, clock: Clock, *, days: float, megabytes: int) -> None:
     """Let confirmed batches go once they lie behind the retention floor."""
     while True:
+        crash.reach(crash.Point.BEFORE_TRIM)
         await spool.trim(clock.now().wall_ms - int(days * _DAY_MS), megabytes * 1_000_000)
         await clock.sleep(_TRIM_EVERY_S)
 

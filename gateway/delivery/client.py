@@ -11,6 +11,7 @@ from typing import Self
 import msgspec
 import structlog
 
+from gateway import crash
 from gateway.delivery.window import DeliveryWindow, Verdict
 from gateway.spool.spool import Spool
 from wire.ack import AckError, open_ack
@@ -158,6 +159,7 @@ class Delivery:
         if envelope is None:
             self.window.drop(seq)
             return
+        crash.reach(crash.Point.BEFORE_PUBLISH)
         try:
             code = await link.publish(str(Topic(self.gateway, Subject.BATCH)), envelope)
         except TooLarge as error:
@@ -169,6 +171,7 @@ class Delivery:
             self.problem = str(error)
             self.window.fail(seq, time.monotonic(), wait=link.connected)
         else:
+            crash.reach(crash.Point.AFTER_PUBLISH)
             self.counters.sent += 1
             if code == NO_MATCHING_SUBSCRIBERS:
                 # The broker took it and threw it away: nobody listens there (mqtt.md section 4).
@@ -200,5 +203,7 @@ class Delivery:
             return
         self.counters.acks += 1
         self.problem = ""
+        crash.reach(crash.Point.BEFORE_CONFIRM)
         await self.spool.confirm(self.window.through, self.window.incarnation)
+        crash.reach(crash.Point.AFTER_CONFIRM)
         self._wake.set()

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from gateway import crash
 from gateway.clock import Instant
 from gateway.due import DueLedger
 from gateway.spool.spool import Spool
@@ -78,6 +79,7 @@ class Sealer:
         draft = self._draft(contents, position, now)
         # One reading cannot be halved: it is sealed all the same, and delivery says that this broker does not take it.
         largest = self.largest() if len(contents.readings) > 1 else MAX_ENVELOPE_BYTES
+        crash.reach(crash.Point.BEFORE_SEAL)
         try:
             sealed = await self.spool.seal(draft, contents.last_id, now.wall_ms, largest)
         except BatchError as error:
@@ -86,6 +88,7 @@ class Sealer:
                 raise
             await self._seal(await self.spool.head(len(contents.readings) // _FEWER), now)
             return
+        crash.reach(crash.Point.AFTER_SEAL)
         self.count += 1
         self._window_to_ms = draft.to_ms
         self.sealed(sealed, any(reading.urgent for reading in contents.readings))

@@ -1,0 +1,226 @@
+"""A gateway under test: a real `python -m gateway` on a real Mosquitto, uplinks from outside, a hub that acknowledges.
+
+The oracle is what the publisher sent and the broker took (PUBACK). Everything here runs beside the gateway.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+
+import apsw
+import msgspec
+
+from bench.flood import Publisher, Uplink, packet
+from bench.gateway_process import configuration
+from bench.hub_stub import HubStub
+from bench.uplinks import Key, hamlet, render
+from simulators.commune import SimGateway
+from tests.faults.gateway_broken import Switch
+from tests.faults.harness import Oracle, end, environment, poll
+from tests.real_mosquitto import Mosquitto
+from wire.batch import Batch, open_batch
+from wire.identity import from_plain
+from wire.keys import SigningKey
+from wire.reading import Reading
+
+ROOT = Path(__file__).parent.parent.parent
+_reading = msgspec.msgpack.Decoder(Reading, dec_hook=from_plain).decode
+_BURST = 4
+
+
+@dataclass(slots=True)
+class Bed:
+    """One gateway's surroundings, which outlive its process."""
+
+    folder: Path
+    broker: Mosquitto
+    extra_toml: str = "[seal]\nevery_s = 1.0\nidle_s = 1.0\nmost_readings = 25\n"
+    village: SimGateway = field(default_factory=hamlet)
+    hub_key: SigningKey = field(default_factory=SigningKey.generate)
+    process: subprocess.Popen[bytes] | None = None
+    key: SigningKey = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.data.mkdir(parents=True)
+        self.key = SigningKey.read_or_make(self.data / "signing-key.pem")
+        text = configuration(self.village, self.data, self.broker.port, self.hub_key.public)
+        self.config.write_text(text + self.extra_toml)
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "gateway.toml"
+
+    @property
+    def spool(self) -> Path:
+        return self.data / "spool.db"
+
+    @property
+    def said(self) -> str:
+        return (self.folder / "gateway.log").read_text(errors="replace")
+
+    # ---- the process
+
+    def start(self, extra: Mapping[str, str] | None = None, switch: Switch = Switch.NONE) -> None:
+        """Start it; does not wait."""
+        module = ["gateway"] if switch is Switch.NONE else ["tests.faults.gateway_broken", switch]
+        with (self.folder / "gateway.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", *module, "--config", str(self.config)],
+                cwd=ROOT,
+                env=environment(extra),
+                stderr=log,
+            )
+
+    def wait_until_it_hears(self, deadline_s: float = 60.0) -> float:
+        """Wait until its session at the broker is up; returns the seconds that it took."""
+        began, known = time.monotonic(), self._hearings()
+
+        def hears() -> bool:
+            assert self.running.poll() is None, f"the gateway ended with {self.running.returncode}: {self.said[-2000:]}"
+            return self._hearings() > known
+
+        poll("the gateway's subscription", hears, deadline_s=deadline_s)
+        return time.monotonic() - began
+
+    def _hearings(self) -> int:
+        return self.broker.log.count(f"Sending SUBACK to xom-{self.village.gateway_id}")
+
+    @property
+    def running(self) -> subprocess.Popen[bytes]:
+        assert self.process is not None
+        return self.process
+
+    def kill(self) -> int:
+        """End it as a power cut does; returns the exit code."""
+        return end(self.running)
+
+    # ---- its spool, from outside
+
+    def kept(self) -> list[Key]:
+        """Every uplink in the spool, sealed batches opened with the key; one entry for each time that it is there."""
+        return [key for reading in self.readings() if (key := key_of(reading))[1] >= 0]
+
+    def readings(self) -> list[Reading]:
+        """Every reading in the spool, sealed ones first."""
+        with closing(read_only(self.spool)) as db, db:
+            envelopes = [row[0] for row in db.execute("SELECT envelope FROM batch WHERE envelope IS NOT NULL")]
+            waiting = [_reading(row[0]) for row in db.execute("SELECT body FROM reading")]
+        return [reading for batch in self._opened(envelopes) for reading in batch.readings()] + waiting
+
+    def batches(self) -> list[Batch]:
+        """Every sealed batch, opened."""
+        with closing(read_only(self.spool)) as db:
+            return self._opened([row[0] for row in db.execute("SELECT envelope FROM batch ORDER BY rowid")])
+
+    def _opened(self, envelopes: list[bytes]) -> list[Batch]:
+        verifier = self.key.public.verifier()
+        return [open_batch(envelope, verifier) for envelope in envelopes]
+
+
+def read_only(spool: Path) -> apsw.Connection:
+    db = apsw.Connection(str(spool), flags=apsw.SQLITE_OPEN_READONLY)
+    db.set_busy_timeout(5_000)
+    return db
+
+
+def key_of(reading: Reading) -> Key:
+    link = reading.frame.link
+    return reading.frame.source.partition(":")[2], link.f_cnt if link is not None else -1
+
+
+@contextmanager
+def bed(folder: Path, broker: Mosquitto, extra_toml: str | None = None) -> Iterator[Bed]:
+    """Prepare a gateway; whatever still runs at the end is ended."""
+    made = Bed(folder, broker) if extra_toml is None else Bed(folder, broker, extra_toml)
+    try:
+        yield made
+    finally:
+        if made.process is not None:
+            end(made.process)
+
+
+class Sensors(threading.Thread):
+    """Uplinks at a steady pace until `stop`: whatever the broker has taken is promised to the oracle."""
+
+    def __init__(self, port: int, *, per_s: float, most: int = 20_000) -> None:
+        super().__init__(daemon=True)
+        load = render(most)
+        self._pairs: Iterator[tuple[Uplink, Key]] = iter(zip(load.uplinks, load.keys, strict=True))
+        self._port = port
+        self._pause_s = _BURST / per_s
+        self._silent = threading.Event()
+        self.oracle: Oracle[Key] = Oracle()
+
+    def run(self) -> None:
+        with Publisher(self._port, "fault-sensors") as publisher:
+            while not self._silent.wait(self._pause_s):
+                self._send(publisher, _BURST)
+
+    def _send(self, publisher: Publisher, count: int) -> list[Key]:
+        pairs = list(islice(self._pairs, count))
+        self.oracle.produce(*(key for _, key in pairs))
+        publisher.publish([packet(uplink, at) for at, (uplink, _) in enumerate(pairs, start=1)])
+        self.oracle.promise(*(key for _, key in pairs))
+        return [key for _, key in pairs]
+
+    def burst(self, count: int) -> list[Key]:
+        """Send so many at once, without the thread; returns their keys."""
+        with Publisher(self._port, "fault-sensors") as publisher:
+            return self._send(publisher, count)
+
+    def stop(self) -> Oracle[Key]:
+        """Fall silent; returns what was promised."""
+        self._silent.set()
+        self.join(30)
+        return self.oracle
+
+
+class Hub:
+    """The stub that opens and acknowledges every batch, in a thread with a loop of its own."""
+
+    def __init__(self, bed: Bed) -> None:
+        self._stub = HubStub(
+            gateway=bed.village.gateway_id, verifier=bed.key.public.verifier(), key=bed.hub_key, port=bed.broker.port
+        )
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def through(self) -> int:
+        return self._stub.through
+
+    def __enter__(self) -> Hub:
+        self._thread.start()
+        return self
+
+    def _run(self) -> None:
+        self._task = self._loop.create_task(self._stub.run())
+        try:
+            self._loop.run_until_complete(self._task)
+        except asyncio.CancelledError:
+            pass
+        finally:
+            self._loop.close()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        poll("the stub's task", lambda: self._task)
+        if self._task is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._task.cancel)
+        self._thread.join(30)
