@@ -27,6 +27,12 @@ class Metrics:
             "xom_hub_readings_undecoded", "Readings newly stored that have no quantities yet", registry=registry
         )
         self.observations = Counter("xom_hub_observations", "Observations derived and stored", registry=registry)
+        self.forks = Counter(
+            "xom_hub_forks",
+            "Batches whose number holds another content already, by gateway: a copied card or key. Alarm on any",
+            ["gateway"],
+            registry=registry,
+        )
         self.refused = Counter(
             "xom_hub_refused", "Messages refused before the store, by reason", ["reason"], registry=registry
         )

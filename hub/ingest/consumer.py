@@ -18,7 +18,7 @@ from hub.crash import Point, Reach, nowhere
 from hub.ingest.acknowledge import Acknowledger
 from hub.ingest.admit import Refused, admit
 from hub.metrics import Metrics
-from hub.store.admission import Admitted
+from hub.store.admission import Admitted, Outcome
 from hub.store.batches import BatchStore, Committed, NotEnrolled
 from hub.store.database import Database, StoreUnavailable
 from hub.store.incidents import Incident, IncidentKind, record
@@ -115,7 +115,7 @@ class Consumer:
         # The PUBACKs leave in the loop's next round, before the acknowledger wakes: that is the instant meant.
         asyncio.get_running_loop().call_soon(self.reach, Point.AFTER_PUBACK)
         self.acknowledger.tell(committed.deliveries)
-        self._count(committed, refused)
+        self._count(admitted, committed, refused)
 
     async def _judge(self, messages: Sequence[Message]) -> tuple[list[Admitted], list[Incident]]:
         admitted: list[Admitted] = []
@@ -144,9 +144,12 @@ class Consumer:
         if refused:
             await record(self.database, refused, cap=self.incident_cap)
 
-    def _count(self, committed: Committed, refused: Sequence[Incident]) -> None:
-        for outcome in committed.outcomes:
+    def _count(self, admitted: Sequence[Admitted], committed: Committed, refused: Sequence[Incident]) -> None:
+        for one, outcome in zip(admitted, committed.outcomes, strict=True):
             self.metrics.batches.labels(outcome=outcome.value).inc()
+            if outcome is Outcome.CONFLICT:
+                self.metrics.forks.labels(gateway=one.gateway).inc()
+                log.error("two writers of one log", gateway=one.gateway, seq=one.batch.seq, epoch=one.batch.epoch)
         self.metrics.readings.inc(committed.readings)
         self.metrics.undecoded.inc(committed.undecoded)
         self.metrics.observations.inc(committed.observations)
