@@ -7,6 +7,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from hub import pipeline
@@ -14,6 +15,7 @@ from hub.api.serving import listen, serve_api
 from hub.broker import embedded_broker
 from hub.config import Config
 from hub.crash import crash_points
+from hub.incarnation import Announced, enter
 from hub.ingest.acknowledge import Acknowledger
 from hub.ingest.consumer import Consumer, Enrolled
 from hub.metrics import Metrics
@@ -43,6 +45,7 @@ class Hub:
     enrolled: Enrolled
     consumer: Consumer
     acknowledger: Acknowledger
+    announced: Announced
     metrics: Metrics
 
     async def run(self) -> None:
@@ -54,6 +57,8 @@ class Hub:
             repeat = pipeline.repeat_acknowledgements(self.link, self.database, self.acknowledger)
             tasks.create_task(repeat, name="repeat acknowledgements")
             tasks.create_task(pipeline.follow_registry(self.enrolled), name="follow registry")
+            follow = pipeline.follow_incarnation(self.database, self.announced, self.acknowledger)
+            tasks.create_task(follow, name="follow incarnation")
             tasks.create_task(serve_api(self.listening, self.database, self.metrics, self.link), name="api")
 
     @property
@@ -109,8 +114,14 @@ async def assemble(config: Config) -> AsyncIterator[Hub]:
             hand_over=2 * config.ingest.receive_maximum,
         )
         link = await stack.enter_async_context(Link(config.mqtt.broker(host, port), terms))
+        announced = Announced(config.hub.data / "announced.json")
         acknowledger = Acknowledger(
-            link=link, key=key, incarnation=await log.incarnation(database), metrics=metrics, reach=reach
+            link=link,
+            key=key,
+            incarnation=await enter(database, announced, datetime.now(UTC)),
+            metrics=metrics,
+            reach=reach,
+            announce=announced.announce,
         )
         enrolled = Enrolled(lambda: verifiers(database))
         consumer = Consumer(
@@ -135,6 +146,7 @@ async def assemble(config: Config) -> AsyncIterator[Hub]:
             enrolled=enrolled,
             consumer=consumer,
             acknowledger=acknowledger,
+            announced=announced,
             metrics=metrics,
         )
 

@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -22,6 +23,8 @@ from hub.config import Config, load_config
 from hub.registry.files import RegistryError, read_registry
 from hub.store.database import Database, StoreUnavailable, open_database
 from hub.store.embedded import EmbeddedError
+from hub.store.gaps import Gaps, list_gaps
+from hub.store.identity import begin_incarnation
 from hub.store.migrate import MigrationError
 from hub.store.registry import load_registry
 from wire.configuration import ConfigError
@@ -79,6 +82,73 @@ def migrate(config: ConfigFile = None) -> None:
 async def _migrate(config: Config) -> None:
     async with database_of(config):
         pass
+
+
+@hub_app.command("begin-incarnation")
+def begin(config: ConfigFile = None, json: AsJson = False) -> None:
+    """Begin a new life of the hub by hand, after its database was restored from a backup.
+
+    Gateways then send again whatever this database lacks and they still hold; nothing is freed, and repeating is
+    harmless. `serve` does it by itself when it finds its database behind what it had announced (announced.json in
+    hub.data). By hand it is needed where that file was restored along with the database. A running hub takes the new
+    life up within half a minute; with the embedded database, stop it first. Recorded as an incident `restored`.
+    """
+    incarnation = _run(_begin(_read(config)))
+    typer.echo(msgspec.json.encode({"incarnation": incarnation}).decode() if json else f"incarnation {incarnation}")
+
+
+async def _begin(config: Config) -> int:
+    async with _database(config) as database:
+        return await begin_incarnation(database, datetime.now(UTC), "an operator asked for it")
+
+
+@hub_app.command()
+def gaps(
+    config: ConfigFile = None,
+    gateway: Annotated[str | None, typer.Option(help="Only this gateway's.")] = None,
+    start: Annotated[str, typer.Option("--from", help="Begin of the period, ISO 8601; without offset UTC.")] = "",
+    end: Annotated[str, typer.Option("--to", help="End of the period.")] = "",
+    json: AsJson = False,
+) -> None:
+    """List what is not here, and why: batches missing, times unaccounted for, samples owed, gaps that gateways tell of.
+
+    Missing batches have no time of their own and are listed whatever the period. With the embedded database stop the
+    hub first, or ask /api/v1/gateways/ID/gaps.
+    """
+    ledgers = _run(_gaps(_read(config), gateway, _time("--from", start), _time("--to", end)))
+    if json:
+        typer.echo(msgspec.json.encode({"gateways": ledgers}).decode())
+        return
+    for ledger in ledgers:
+        typer.echo("\n".join(_ledger_lines(ledger)))
+    if not ledgers:
+        typer.echo("no gateway has been heard")
+
+
+async def _gaps(config: Config, gateway: str | None, start: datetime | None, end: datetime | None) -> list[Gaps]:
+    async with _database(config) as database:
+        return await list_gaps(database, gateway=gateway, start=start, end=end)
+
+
+def _time(option: str, text: str) -> datetime | None:
+    if not text:
+        return None
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise _stop(ConfigError(f"{option} {text!r} is no time; write 2026-02-01T06:00+07:00")) from error
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+def _ledger_lines(ledger: Gaps) -> list[str]:
+    lines = [f"{ledger.gateway_id}: {ledger.received} of {ledger.expected} samples in {ledger.batches} batches"]
+    lines += [f"  missed   {number:>8}  {reason}" for reason, number in ledger.missed.items()]
+    lines += [f"  missing  batches {one.first} to {one.last} of epoch {one.epoch}" for one in ledger.missing]
+    lines += [f"  silent   {one.start:%Y-%m-%d %H:%M:%SZ} to {one.end:%Y-%m-%d %H:%M:%SZ}" for one in ledger.silences]
+    for one in ledger.told:
+        span = "" if one.gap.first_seq is None else f", batches {one.gap.first_seq} to {one.gap.last_seq}"
+        lines.append(f"  gap      {one.at:%Y-%m-%d %H:%M:%SZ} {one.gap.cause}{span}, readings {one.gap.readings}")
+    return lines
 
 
 @hub_app.command()

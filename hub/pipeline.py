@@ -13,9 +13,11 @@ again.
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 
 import structlog
 
+from hub.incarnation import Announced, renew
 from hub.ingest.acknowledge import Acknowledger
 from hub.ingest.consumer import Consumer, Enrolled
 from hub.store.database import Database, StoreUnavailable
@@ -59,3 +61,16 @@ async def follow_registry(enrolled: Enrolled) -> None:
             await enrolled.refresh(at_once=True)
         except StoreUnavailable as error:
             log.warning("registry not read", problem=str(error))
+
+
+async def follow_incarnation(database: Database, announced: Announced, acknowledger: Acknowledger) -> None:
+    """Every half minute, see whether the database was replaced under us or an operator began a new incarnation."""
+    while True:
+        await asyncio.sleep(_REFRESH_S)
+        try:
+            incarnation = await renew(database, announced, datetime.now(UTC))
+            if incarnation != acknowledger.incarnation:
+                acknowledger.incarnation = incarnation
+                acknowledger.tell(await list_deliveries(database))
+        except StoreUnavailable as error:
+            log.warning("incarnation not read", problem=str(error))

@@ -9,6 +9,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from hub.store.deliveries import Delivery
+from hub.store.gaps import Gaps
 from hub.store.incidents import IncidentKind, Recorded
 from hub.store.observations import Observation
 from wire.reading import Quality
@@ -85,6 +86,73 @@ class GatewayDetail(GatewayModel):
     """A gateway with the state of its deliveries."""
 
     deliveries: list[DeliveryModel] = Field(description="One for each epoch heard of.")
+
+
+class MissingBatches(Missing):
+    """Batches of one epoch that have not arrived, though later ones have."""
+
+    epoch: str = Field(description="The epoch, sixteen hex digits.", examples=["9f86d081884c7d65"])
+
+
+class SilenceModel(Model):
+    """A time that no batch accounts for: the gateway was off."""
+
+    epoch: str = Field(description="The epoch.", examples=["9f86d081884c7d65"])
+    seq: int = Field(description="The first batch after it.", examples=[41])
+    start: datetime = Field(description="Where the window before ended.", examples=["2026-02-01T00:00:00Z"])
+    end: datetime = Field(description="Where the next one began.", examples=["2026-02-01T06:00:00Z"])
+
+
+class ToldGapModel(Model):
+    """A gap that the gateway itself recorded."""
+
+    epoch: str = Field(description="The epoch of the batch that tells of it.", examples=["9f86d081884c7d65"])
+    seq: int = Field(description="The batch that tells of it.", examples=[77])
+    at: datetime = Field(description="Where that batch's window ended.", examples=["2026-02-01T06:00:00Z"])
+    cause: str = Field(description="Why: evicted, damaged, power, radio, unknown.", examples=["evicted"])
+    first_seq: int | None = Field(description="First batch concerned, if any.", examples=[12])
+    last_seq: int | None = Field(description="Last batch concerned, if any.", examples=[15])
+    readings: int | None = Field(description="Readings concerned, where that is known.", examples=[800])
+
+
+class GapsModel(Model):
+    """A gateway's loss ledger."""
+
+    gateway_id: str = Field(description="The gateway.", examples=["gw-binh-mau"])
+    missing: list[MissingBatches] = Field(description="Batches not here; at most 100 ranges an epoch, lowest first.")
+    silences: list[SilenceModel] = Field(description="Times unaccounted for, in order; at most 10,000.")
+    batches: int = Field(description="Batches of the period that account for samples.", examples=[1440])
+    expected: int = Field(description="Samples that sources owed in the period.", examples=[2880])
+    received: int = Field(description="Samples that came.", examples=[2870])
+    missed: dict[str, int] = Field(
+        description="Samples that did not, by the reason that the gateway gave.", examples=[{"unknown": 10}]
+    )
+    told: list[ToldGapModel] = Field(description="Gaps that the gateway recorded, in order; at most 10,000.")
+
+    @classmethod
+    def of(cls, gaps: Gaps) -> Self:
+        """Return the ledger as the API shows it."""
+        return cls(
+            gateway_id=gaps.gateway_id,
+            missing=[MissingBatches.model_validate(one) for one in gaps.missing],
+            silences=[SilenceModel.model_validate(one) for one in gaps.silences],
+            batches=gaps.batches,
+            expected=gaps.expected,
+            received=gaps.received,
+            missed=gaps.missed,
+            told=[
+                ToldGapModel(
+                    epoch=one.epoch,
+                    seq=one.seq,
+                    at=one.at,
+                    cause=one.gap.cause,
+                    first_seq=one.gap.first_seq,
+                    last_seq=one.gap.last_seq,
+                    readings=one.gap.readings,
+                )
+                for one in gaps.told
+            ],
+        )
 
 
 class SourceModel(Model):

@@ -12,6 +12,7 @@ from hub.api.problems import documented, not_found
 from hub.store import inventory
 from hub.store.database import Database
 from hub.store.deliveries import list_deliveries
+from hub.store.gaps import Gaps, list_gaps
 from hub.store.incidents import IncidentKind, list_incidents
 from hub.store.observations import aggregate, read_page
 from wire.identity import GatewayId
@@ -47,6 +48,20 @@ def _gateways(router: APIRouter, database: Database) -> None:
         deliveries = await list_deliveries(database, GatewayId(gateway_id))
         own = models.GatewayModel.model_validate(rows[0]).model_dump()
         return models.GatewayDetail(**own, deliveries=[models.DeliveryModel.of(one) for one in deliveries])
+
+    @router.get("/gateways/{gateway_id}/gaps", summary="What is missing, and why", tags=["gateways"], **_SINGLE)
+    async def gaps(
+        gateway_id: parameters.GatewayPath, start: parameters.From = None, end: parameters.To = None
+    ) -> models.GapsModel:
+        """Show a gateway's loss ledger: batches not here, times unaccounted for, samples owed, gaps it tells of.
+
+        The period selects by the batches' windows. Missing batches have no time of their own and are always listed.
+        """
+        parameters.check_span(start, end)
+        if not await inventory.list_gateways(database, gateway=gateway_id, limit=1):
+            raise not_found(f"gateway {gateway_id!r}", "/api/v1/gateways")
+        ledgers = await list_gaps(database, gateway=gateway_id, start=start, end=end)
+        return models.GapsModel.of(ledgers[0] if ledgers else Gaps(gateway_id=gateway_id))
 
 
 def _sources(router: APIRouter, database: Database) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import structlog
@@ -21,18 +21,24 @@ log = structlog.get_logger(__name__)
 
 @dataclass(slots=True, kw_only=True)
 class Acknowledger:
-    """Publishes the newest watermark of each log. One that could not be sent goes with the next."""
+    """Publishes the newest watermark of each log. One that could not be sent goes with the next.
+
+    `announce` is told the newest batch before a word of it leaves (decision 009).
+    """
 
     link: Link
     key: SigningKey
     incarnation: int
     metrics: Metrics
     reach: Reach = nowhere
+    announce: Callable[[int], None] = lambda _: None
+    _batch_no: int = 0
     _newest: dict[Log, Delivery] = field(default_factory=dict)
     _news: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def tell(self, deliveries: Iterable[Delivery]) -> None:
+    def tell(self, deliveries: Iterable[Delivery], *, newest_batch: int = 0) -> None:
         """Take watermarks of committed transactions. A newer one replaces what has not been sent yet."""
+        self._batch_no = max(self._batch_no, newest_batch)
         for delivery in deliveries:
             log_of = (delivery.gateway, delivery.epoch)
             waiting = self._newest.get(log_of)
@@ -47,6 +53,7 @@ class Acknowledger:
             self._news.clear()
             await self.link.wait_connected()
             newest, self._newest = self._newest, {}
+            self.announce(self._batch_no)
             await asyncio.gather(*(self._publish(delivery) for delivery in newest.values()))
 
     async def _publish(self, delivery: Delivery) -> None:

@@ -114,7 +114,7 @@ class Consumer:
         self.link.acknowledge(messages)
         # The PUBACKs leave in the loop's next round, before the acknowledger wakes: that is the instant meant.
         asyncio.get_running_loop().call_soon(self.reach, Point.AFTER_PUBACK)
-        self.acknowledger.tell(committed.deliveries)
+        self.acknowledger.tell(committed.deliveries, newest_batch=committed.newest_batch)
         self._count(admitted, committed, refused)
 
     async def _judge(self, messages: Sequence[Message]) -> tuple[list[Admitted], list[Incident]]:

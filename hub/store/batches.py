@@ -16,6 +16,7 @@ from hub.crash import Point, Reach, nowhere
 from hub.store.admission import Admitted, Chain, Held, Key, Outcome, Verdict, judge, neighbours
 from hub.store.database import Connection, Database, StoreUnavailable
 from hub.store.deliveries import Delivery, settle
+from hub.store.gaps import account, keep
 from hub.store.incidents import DEFAULT_CAP, record_within
 from hub.store.locks import REGISTRY_LOCK, gateway_lock
 from hub.store.partitions import Partitions, months_of
@@ -38,7 +39,8 @@ _SQL: Final = statements("batches")
 class Committed:
     """What a commit did: outcomes in the order of the group, and the delivery of every epoch it touched.
 
-    `readings`, `undecoded` and `observations` count what was newly stored, `incidents` what was recorded.
+    `readings`, `undecoded` and `observations` count what was newly stored, `incidents` what was recorded;
+    `newest_batch` is the highest number that a batch of the group got, 0 when none was new.
     """
 
     outcomes: tuple[Outcome, ...] = ()
@@ -47,6 +49,7 @@ class Committed:
     undecoded: int = 0
     observations: int = 0
     incidents: int = 0
+    newest_batch: int = 0
 
 
 class NotEnrolled(ValueError):
@@ -82,6 +85,8 @@ class BatchStore:
             batch_numbers = await _insert(connection, [one.admitted for one in fresh], [c for _, c in verdict.new])
             numbers, found = await self._series.resolve(connection, [pair for one in fresh for pair in one.streams])
             observations = await _copy(connection, fresh, numbers, batch_numbers)
+            accounts = {batch_numbers[one.admitted.key]: account(one.admitted.batch) for one in fresh}
+            await keep(connection, {number: one for number, one in accounts.items() if one is not None})
             await record_within(connection, verdict.incidents, cap=self._incident_cap)
             await _count(connection, admitted, fresh, numbers, verdict)
             deliveries = await settle(connection, {(one.gateway, one.batch.epoch) for one in admitted})
@@ -94,6 +99,7 @@ class BatchStore:
             undecoded=sum(len(dict(one.columns.undecoded)) for one in fresh),
             observations=observations,
             incidents=len(verdict.incidents),
+            newest_batch=max(batch_numbers.values(), default=0),
         )
 
 

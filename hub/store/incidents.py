@@ -32,6 +32,7 @@ class IncidentKind(enum.StrEnum):
     MALFORMED = "malformed"
     UNKNOWN_VERSION = "unknown_version"
     WRONG_TOPIC = "wrong_topic"
+    RESTORED = "restored"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,12 +31,3 @@ async def count_observations(database: Database) -> int:
     async with database.connection() as connection:
         row = await (await connection.execute(_SQL["observations"])).fetchone()
     return int(row[0]) if row else 0
-
-
-async def incarnation(database: Database) -> int:
-    """Return which life of the hub this is, ms UTC (wire.ack.Ack.incarnation)."""
-    async with database.connection() as connection:
-        row = await (await connection.execute(_SQL["incarnation"])).fetchone()
-    if row is None:
-        raise LookupError("the database has no hub identity: run `xom hub migrate`")
-    return int(row[0])

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from hub import incarnation
 from hub.cli import hub_app
 from hub.ingest import consumer
 from hub.store import batches, deliveries
@@ -50,9 +51,15 @@ def no_dedup_key() -> None:
     deliveries._SQL = {**deliveries._SQL, "above": above}  # type: ignore[misc]
 
 
+def no_restore_detection() -> None:
+    """Serve whatever database is there as if it were the one of yesterday."""
+    incarnation.restored = lambda *_: None  # type: ignore[assignment]
+
+
 SWITCHES: Mapping[str, Callable[[], None]] = {
     "ack_before_commit": ack_before_commit,
     "no_dedup_key": no_dedup_key,
+    "no_restore_detection": no_restore_detection,
 }
 
 if __name__ == "__main__":

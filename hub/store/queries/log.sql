@@ -3,6 +3,3 @@ select batch_no, envelope from batch where batch_no > %(after)b::bigint order by
 
 -- name: observations
 select count(*) from observation
-
--- name: incarnation
-select incarnation from hub_identity

@@ -1,0 +1,85 @@
+"""The loss ledger: every hole has a line, and a cause where one is known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import pytest
+
+from hub.store.admission import Admitted
+from hub.store.batches import BatchStore
+from hub.store.database import Database
+from hub.store.gaps import UNKNOWN, ToldGap, account, list_gaps
+from tests.hub.written import BEGAN_MS, SOURCE, Log
+from wire.batch import Clock, Draft, Due, Event, Software, genesis, open_batch, seal
+from wire.identity import GatewayId, SourceId
+from wire.reading import ClockState
+
+MINUTE = 60_000
+OTHER = SourceId("lorawan:a840410000000002")
+
+
+def batch(
+    log: Log, seq: int, start: int, end: int, *, due: Sequence[Due] = (), events: Sequence[Event] = ()
+) -> Admitted:
+    """Seal an empty batch over these minutes."""
+    draft = Draft(
+        gateway=log.gateway, epoch=log.epoch, seq=seq, prev=genesis(log.gateway, log.epoch, log.key.public),
+        from_ms=BEGAN_MS + start * MINUTE, to_ms=BEGAN_MS + end * MINUTE, boot="b", clock=Clock(ClockState.NTP),
+        software=Software("1"), readings=(), due=due, events=events,
+    )  # fmt: skip
+    made = seal(draft, log.key)
+    return Admitted(
+        gateway=log.gateway, envelope=made.envelope, batch=open_batch(made.envelope, log.key.public.verifier())
+    )
+
+
+def at(minute: int) -> datetime:
+    return datetime.fromtimestamp(BEGAN_MS / 1000 + minute * 60, UTC)
+
+
+GAP = Event(BEGAN_MS, "gap", '{"cause": "evicted", "first_seq": 2, "last_seq": 3, "readings": 40}')
+
+
+@pytest.mark.postgres
+async def test_every_kind_of_hole_is_listed(database: Database, log: Log) -> None:
+    dues = [Due(SOURCE, 10, 7, 3, "radio"), Due(OTHER, 5, 4, 1)]
+    group = [
+        batch(log, 1, 0, 1, due=dues),
+        batch(log, 4, 10, 11, due=dues, events=[GAP, Event(BEGAN_MS, "gap", "?"), Event(BEGAN_MS, "start", "")]),
+        batch(log, 5, 20, 21),
+    ]
+    await BatchStore(database).commit(group)
+    [ledger] = await list_gaps(database)
+    assert [(one.first, one.last) for one in ledger.missing] == [(2, 3)]
+    assert [(one.seq, one.start, one.end) for one in ledger.silences] == [(5, at(11), at(20))]
+    assert (ledger.batches, ledger.expected, ledger.received) == (2, 30, 22)
+    assert ledger.missed == {"radio": 6, UNKNOWN: 2}
+    assert [one.gap for one in ledger.told] == [
+        ToldGap(cause="evicted", first_seq=2, last_seq=3, readings=40),
+        ToldGap(),
+    ]
+
+
+@pytest.mark.postgres
+async def test_a_period_selects_by_the_batches_windows(database: Database, log: Log) -> None:
+    due = [Due(SOURCE, 1, 1)]
+    await BatchStore(database).commit([batch(log, seq, seq * 10, seq * 10 + 5, due=due) for seq in (1, 2, 3)])
+    [ledger] = await list_gaps(database, gateway=log.gateway, start=at(16), end=at(26))
+    assert (ledger.batches, [one.seq for one in ledger.silences]) == (1, [2, 3])
+    assert await list_gaps(database, gateway="gw-nobody") == []
+
+
+@pytest.mark.postgres
+async def test_a_batch_that_comes_twice_is_accounted_once(database: Database, log: Log) -> None:
+    one = batch(log, 1, 0, 1, due=[Due(SOURCE, 10, 7, 3)])
+    store = BatchStore(database)
+    await store.commit([one])
+    await store.commit([one])
+    [ledger] = await list_gaps(database)
+    assert (ledger.expected, ledger.missed) == (10, {UNKNOWN: 3})
+
+
+def test_a_batch_that_says_nothing_has_no_account() -> None:
+    assert account(Log(GatewayId("gw-a")).seal().batch) is None
