@@ -21,7 +21,7 @@ from gateway.due import DueLedger
 from gateway.sources import chirpstack
 from gateway.spool.sealing import Rhythm, Sealer, start_event
 from gateway.spool.spool import Spool
-from gateway.spool.store import SpoolFile
+from gateway.spool.store import Older, SpoolFile
 from gateway.status import StatusFile
 from gateway.version import installed_version
 from wire.batch import Software
@@ -74,8 +74,8 @@ async def assemble(config: Config, clock: Clock) -> AsyncIterator[Gateway]:
     """Open everything; raises ConfigError, ProfileError, SpoolError, KeyProblem before anything has started."""
     library = ProfileLibrary(config.codecs.library)
     intervals, profiles = _devices(config, library)
-    key = SigningKey.read_or_make(key_path(config), config.gateway.algorithm)
-    spool = Spool(SpoolFile(spool_path(config), config.gateway.id, key))
+    key = _signing_key(config)
+    spool = Spool(SpoolFile(spool_path(config), config.gateway.id, key, config.spool.room()))
     hub = config.hub.verifier_key().verifier()
     version = installed_version()
     limits = Limits(cpu_s=config.codecs.cpu_ms / 1000)
@@ -96,6 +96,7 @@ async def assemble(config: Config, clock: Clock) -> AsyncIterator[Gateway]:
             gateway=config.gateway.id,
             spool=spool,
             window=window,
+            older=[_backlog(config, one) for one in await spool.older()],
             hub=hub,
             broker=config.hub.broker(),
             version=version,
@@ -135,6 +136,29 @@ async def _chirpstack(config: Config, clock: Clock) -> AsyncIterator[chirpstack.
     terms = chirpstack.terms(f"xom-{config.gateway.id}", config.chirpstack.application)
     async with Link(config.chirpstack.broker(), terms) as link:
         yield chirpstack.ChirpStackSource(link, clock, config.chirpstack.largest_event_bytes)
+
+
+def _backlog(config: Config, older: Older) -> DeliveryWindow:
+    """What a damaged card left of an earlier epoch."""
+    return DeliveryWindow(
+        epoch=older.epoch,
+        through=older.through,
+        highest=older.last_seq,
+        incarnation=older.incarnation,
+        size=max(1, config.hub.window // 4),
+        resend_s=config.hub.resend_s,
+    )
+
+
+def _signing_key(config: Config) -> SigningKey:
+    """Read the key, or make one at the first start; raises ConfigError, KeyProblem.
+
+    Beside a spool a missing key is a fault: a new one would break the chain, and the hub would refuse every batch.
+    """
+    path = key_path(config)
+    if spool_path(config).exists() and not path.exists():
+        raise ConfigError(f"there is a spool but no signing key at {path}: restore the file from its backup")
+    return SigningKey.read_or_make(path, config.gateway.algorithm)
 
 
 def _devices(config: Config, library: ProfileLibrary) -> tuple[dict[SourceId, float], dict[SourceId, str]]:

@@ -17,12 +17,14 @@ from gateway.config import Config, read
 from gateway.sources.chirpstack_events import MALFORMED
 from gateway.spool.store import Depth, Heard, Position, SpoolError, SpoolFile
 from gateway.status import Running, StatusFile
+from wire.batch import Gap
 from wire.configuration import ConfigError
 from wire.keys import KeyProblem, SigningKey
 from wire.reading import Undecoded
 
 USAGE_ERROR = 2
 _STALE_S = 30.0
+_MOST_GAPS = 20
 
 gateway_app = typer.Typer(no_args_is_help=True, help="Run this hamlet's gateway, look at it and at its spool.")
 
@@ -72,9 +74,10 @@ def status(config: ConfigFile = None, json: AsJson = False) -> None:
 def spool(config: ConfigFile = None, json: AsJson = False) -> None:
     """Show how full the spool is: unsealed readings, batches that the hub has not confirmed, disk use."""
     settings, file = _look(config)
-    depth, position = file.depth(), file.position()
+    depth, position, gaps = file.depth(), file.position(), file.gaps()
     if json:
-        _print_json({"gateway": settings.gateway.id, "position": _position(position), "depth": depth})
+        about = {"gateway": settings.gateway.id, "position": _position(position), "depth": depth}
+        _print_json(about | {"gaps": gaps, "older_epochs": file.older()})
         return
     oldest = "" if depth.oldest_unsent_ms is None else f", oldest sealed {_when(depth.oldest_unsent_ms)}"
     typer.echo(f"spool of {settings.gateway.id}, epoch {position.epoch}: {spool_path(settings)}")
@@ -82,7 +85,14 @@ def spool(config: ConfigFile = None, json: AsJson = False) -> None:
     typer.echo(f"  unconfirmed batches    {depth.unconfirmed} ({depth.unconfirmed_readings} readings){oldest}")
     typer.echo(f"  kept after confirming  {depth.kept}")
     typer.echo(f"  sealed / confirmed     {position.last_seq} / {position.through}")
-    typer.echo(f"  on disk                {depth.bytes_on_disk / 1e6:.1f} MB")
+    limit = f"{depth.bytes_used / 1e6:.1f} MB used of {settings.spool.megabytes} MB"
+    typer.echo(f"  on disk                {depth.bytes_on_disk / 1e6:.1f} MB, {limit}")
+    for one in file.older():
+        typer.echo(f"  older epoch {one.epoch}  up to {one.last_seq}, hub confirmed {one.through}")
+    for gap in gaps[-_MOST_GAPS:]:
+        typer.echo(f"  gap: {_gap(gap)}")
+    if len(gaps) > _MOST_GAPS:
+        typer.echo(f"  and {len(gaps) - _MOST_GAPS} earlier gaps; --json shows all")
 
 
 @gateway_app.command()
@@ -99,6 +109,13 @@ def key(config: ConfigFile = None, json: AsJson = False) -> None:
         return
     typer.echo(f'[[gateway]]\nid = "{settings.gateway.id}"\nalgorithm = "{public.algorithm}"')
     typer.echo(f'public_key = "{public.encoded.hex()}"\nenrolled_at = {datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}')
+
+
+def _gap(gap: Gap) -> str:
+    """Say what is missing, on one line."""
+    what = f"batches {gap.first} to {gap.last} of epoch {gap.epoch}" if gap.first else f"of epoch {gap.epoch}"
+    count = "" if gap.readings is None else f", {gap.readings} readings"
+    return f"{gap.cause}{'' if gap.certain else ' (possibly)'}: {what}{count}"
 
 
 def _read(path: Path | None) -> Config:
@@ -157,6 +174,8 @@ def _print_status(view: View) -> None:
             f"  events {view.running.events}, malformed {view.running.malformed}, decoded {view.running.decoded},"
             f" undecoded {view.running.undecoded}, repeated {view.running.repeated}"
         )
+    if view.running is not None and view.running.spool_problem:
+        typer.echo(f"  READINGS ARE NOT KEPT: {view.running.spool_problem}; ChirpStack's broker holds them meanwhile")
     typer.echo(f"  spool: {view.spool.unsealed} unsealed, {view.spool.unconfirmed} batches unconfirmed")
     for one in view.sources:
         note = f"   {one.undecoded} not decoded, last: {one.last_reason}" if one.undecoded else ""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from gateway.spool.room import Room
 from wire.configuration import ConfigError, load
 from wire.identity import DevEui, GatewayId
 from wire.keys import Algorithm, KeyProblem, PublicKey
@@ -90,6 +91,19 @@ class Retention(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     megabytes: int = 2048
 
 
+class SpoolLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[spool]: how large it may grow, and how much of that only alarms may use."""
+
+    megabytes: int = 4096
+    reserve: int = 64
+
+    def room(self) -> Room:
+        """Return it as the spool wants it; raises ConfigError."""
+        if not 0 < self.reserve < self.megabytes:
+            raise ConfigError("spool.reserve must lie between 0 and spool.megabytes")
+        return Room(cap=self.megabytes * 1_000_000, reserve=self.reserve * 1_000_000)
+
+
 class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """[[device]]: one LoRaWAN sensor: which profile decodes it, how often it should be heard."""
 
@@ -108,6 +122,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     codecs: Codecs = Codecs()
     seal: Sealing = Sealing()
     retention: Retention = Retention()
+    spool: SpoolLimits = SpoolLimits()
     device: list[Device] = []
 
     @property

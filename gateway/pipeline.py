@@ -15,6 +15,8 @@ import contextlib
 from collections.abc import Awaitable, Mapping
 from typing import Protocol
 
+import structlog
+
 from gateway import crash
 from gateway.clock import Clock
 from gateway.codecs.client import CodecWorker
@@ -22,10 +24,16 @@ from gateway.delivery.client import Delivery
 from gateway.sources.chirpstack import ChirpStackSource, Pack
 from gateway.spool.sealing import Sealer
 from gateway.spool.spool import Spool
+from gateway.spool.sqlite import NotKept
+from wire.backoff import Backoff
 from wire.identity import SourceId
 from wire.reading import Reading, Undecoded
 
+log = structlog.get_logger(__name__)
+
 _TICK_S = 1.0
+_FIRST_RETRY_S = 0.5
+_LAST_RETRY_S = 20.0
 _TRIM_EVERY_S = 3600.0
 _DAY_MS = 86_400_000
 
@@ -56,10 +64,36 @@ async def carry(
 
 async def _keep(pack: Pack, readings: list[Reading], source: ChirpStackSource, spool: Spool, sealer: Sealer) -> None:
     crash.reach(crash.Point.BEFORE_APPEND)
-    await spool.append(readings)
+    await keep(readings, spool, sealer)
     crash.reach(crash.Point.AFTER_APPEND)
     source.keep(pack)
     sealer.notice(readings)
+
+
+async def keep(readings: list[Reading], spool: Spool, sealer: Sealer) -> None:
+    """Return when the readings are on the card, however long it refuses them: until then the broker holds them.
+
+    Alarms go first and alone: there is a reserve for them where routine readings find no room.
+    """
+    backoff = Backoff(first_s=_FIRST_RETRY_S, longest_s=_LAST_RETRY_S)
+    while True:
+        try:
+            await spool.append(readings)
+        except NotKept as error:
+            wait_s = backoff.next_s()
+            log.warning("readings not kept yet", count=len(readings), problem=str(error), retry_s=round(wait_s, 1))
+            await _keep_alarms(readings, spool, sealer)
+            await asyncio.sleep(wait_s)
+        else:
+            return
+
+
+async def _keep_alarms(readings: list[Reading], spool: Spool, sealer: Sealer) -> None:
+    alarms = [reading for reading in readings if reading.urgent and reading.frame.key]
+    with contextlib.suppress(NotKept):
+        if alarms and len(alarms) < len(readings):
+            await spool.append(alarms)
+            sealer.notice(alarms)
 
 
 async def decode(pack: Pack, profiles: Mapping[SourceId, str], codecs: CodecWorker) -> list[Reading]:
@@ -73,9 +107,12 @@ async def decode(pack: Pack, profiles: Mapping[SourceId, str], codecs: CodecWork
 
 
 async def seal_on_time(sealer: Sealer, clock: Clock) -> None:
-    """Seal in rhythm, at once for an alarm."""
+    """Seal in rhythm, at once for an alarm. A card that does not take a batch leaves its readings unsealed."""
     while True:
-        await sealer.seal_if_due(clock.now())
+        try:
+            await sealer.seal_if_due(clock.now())
+        except NotKept as error:
+            log.warning("nothing sealed", problem=str(error))
         await _first(clock.sleep(_TICK_S), sealer.attention.wait())
 
 
@@ -88,7 +125,8 @@ async def keep_floor(spool: Spool, clock: Clock, *, days: float, megabytes: int)
     """Let confirmed batches go once they lie behind the retention floor."""
     while True:
         crash.reach(crash.Point.BEFORE_TRIM)
-        await spool.trim(clock.now().wall_ms - int(days * _DAY_MS), megabytes * 1_000_000)
+        with contextlib.suppress(NotKept):
+            await spool.trim(clock.now().wall_ms - int(days * _DAY_MS), megabytes * 1_000_000)
         await clock.sleep(_TRIM_EVERY_S)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,7 @@ class Running(msgspec.Struct, frozen=True, kw_only=True):
     batches_sent: int
     acks_refused: int
     codec_restarts: int
+    spool_problem: str = ""
 
 
 class StatusFile:
@@ -42,7 +44,8 @@ class StatusFile:
     async def keep_written(self, gateway: Gateway) -> None:
         """Write it every few seconds, until cancelled."""
         while True:
-            self.write(running(gateway))
+            with contextlib.suppress(OSError):  # a full card: the log says so, too
+                self.write(running(gateway))
             await asyncio.sleep(_EVERY_S)
 
     def write(self, word: Running) -> None:
@@ -77,4 +80,5 @@ def running(gateway: Gateway) -> Running:
         batches_sent=delivery.counters.sent,
         acks_refused=delivery.counters.acks_refused,
         codec_restarts=codecs.restarts,
+        spool_problem=gateway.spool.problem,
     )

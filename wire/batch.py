@@ -7,6 +7,7 @@ SHA-256 of the previous payload, and of the enrolment record for the first.
 
 from __future__ import annotations
 
+import enum
 import hashlib
 import operator
 import zlib
@@ -29,6 +30,7 @@ MAX_BODY_BYTES = 4 * 1024 * 1024  # a decompressed body; deflate reaches 1:1032,
 MAX_READINGS = 5_000
 _LATEST_MS = 4_102_444_800_000  # 2100-01-01: beyond it a time is a fault, not a date
 HASH_BYTES = 32
+GAP = "gap"  # the event that carries a Gap
 
 Milliseconds = Annotated[int, msgspec.Meta(ge=0, le=_LATEST_MS)]
 
@@ -86,11 +88,47 @@ class Seen(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Something that happened to the gateway itself: `boot`, `stop`, `clock_step`, `configuration`."""
+    """Something that happened to the gateway itself: `start`, `gap`, `clock_step`, `new_epoch`."""
 
     at_ms: int
     name: str
     detail: str = ""
+
+
+class Cause(enum.StrEnum):
+    """Why something is missing."""
+
+    EVICTED = "evicted"  # the spool was full, and this was the oldest routine batch
+    DAMAGED = "damaged"  # the card gave other bytes back, or none
+
+
+class Gap(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What is missing and why, as an event's detail (JSON): batches `first` to `last` of an epoch.
+
+    `readings` is how many they held; None: that is lost too. `first` 0: readings that no batch held yet.
+    `certain` False: they may be missing; what arrives all the same was not.
+    """
+
+    epoch: str
+    cause: Cause
+    first: int = 0
+    last: int = 0
+    readings: int | None = None
+    from_ms: int = 0
+    to_ms: int = 0
+    certain: bool = True
+
+    def event(self, at_ms: int) -> Event:
+        """Return the event that carries it."""
+        return Event(at_ms, GAP, msgspec.json.encode(self).decode())
+
+    @staticmethod
+    def of(event: Event) -> Gap:
+        """Return what an event of this name says; raises BatchError."""
+        try:
+            return msgspec.json.decode(event.detail, type=Gap)
+        except msgspec.MsgspecError as error:
+            raise BatchError("malformed", f"the event is no gap record: {error}") from error
 
 
 class Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"from_ms": "from", "to_ms": "to"}):

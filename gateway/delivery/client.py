@@ -14,6 +14,7 @@ import structlog
 from gateway import crash
 from gateway.delivery.window import DeliveryWindow, Verdict
 from gateway.spool.spool import Spool
+from gateway.spool.sqlite import NotKept
 from wire.ack import AckError, open_ack
 from wire.batch import MAX_ENVELOPE_BYTES, Sealed
 from wire.identity import GatewayId
@@ -63,6 +64,7 @@ class Delivery:
     gateway: GatewayId
     spool: Spool
     window: DeliveryWindow
+    older: list[DeliveryWindow] = field(default_factory=list)  # of epochs that a damaged card ended
     hub: Verifier
     broker: Broker
     version: str
@@ -133,7 +135,8 @@ class Delivery:
             number = await link.wait_connected()
             if number != last:
                 last = number
-                self.window.reconnect()
+                for window in self._windows:
+                    window.reconnect()
                 self._wake.set()
                 state = State(online=True, at_ms=time.time_ns() // 1_000_000, version=self.version)
                 with contextlib.suppress(Unavailable):
@@ -145,19 +148,37 @@ class Delivery:
     async def _send(self, link: Link, tasks: asyncio.TaskGroup) -> None:
         while True:
             await link.wait_connected()
-            seq = self.window.next(time.monotonic())
-            if seq is not None:
-                tasks.create_task(self._publish(link, seq))
+            chosen = self._next(time.monotonic())
+            if chosen is not None:
+                window, seq = chosen
+                tasks.create_task(self._publish(link, seq, *([] if window is self.window else [window])))
                 await asyncio.sleep(0)
                 continue
             self._wake.clear()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), self.window.wake_in(time.monotonic()))
+                await asyncio.wait_for(self._wake.wait(), self._wake_in(time.monotonic()))
 
-    async def _publish(self, link: Link, seq: int) -> None:
-        envelope = await self.spool.envelope(seq)
+    @property
+    def _windows(self) -> list[DeliveryWindow]:
+        return [self.window, *self.older]
+
+    def _next(self, now: float) -> tuple[DeliveryWindow, int] | None:
+        """Return the batch to send now: this epoch's first, then what is left of older ones."""
+        for window in self._windows:
+            seq = window.next(now)
+            if seq is not None:
+                return window, seq
+        return None
+
+    def _wake_in(self, now: float) -> float | None:
+        return min((due for window in self._windows if (due := window.wake_in(now)) is not None), default=None)
+
+    async def _publish(self, link: Link, seq: int, older: DeliveryWindow | None = None) -> None:
+        window = older or self.window
+        envelope = await self.spool.envelope(seq, window.epoch)
         if envelope is None:
-            self.window.drop(seq)
+            window.drop(seq)
+            self._wake.set()
             return
         crash.reach(crash.Point.BEFORE_PUBLISH)
         try:
@@ -166,10 +187,10 @@ class Delivery:
             self.counters.refused += 1
             self.problem = f"batch {seq} does not fit this broker: {error}"
             log.warning("batch too large for the broker", seq=seq, problem=str(error))
-            self.window.fail(seq, time.monotonic(), wait=True)
+            window.fail(seq, time.monotonic(), wait=True)
         except Unavailable as error:
             self.problem = str(error)
-            self.window.fail(seq, time.monotonic(), wait=link.connected)
+            window.fail(seq, time.monotonic(), wait=link.connected)
         else:
             crash.reach(crash.Point.AFTER_PUBLISH)
             self.counters.sent += 1
@@ -177,7 +198,7 @@ class Delivery:
                 # The broker took it and threw it away: nobody listens there (mqtt.md section 4).
                 self.counters.unheard += 1
                 self.problem = "the broker is there, the hub is not: nobody is subscribed to our batches"
-                self.window.fail(seq, time.monotonic(), wait=True)
+                window.fail(seq, time.monotonic(), wait=True)
         self._wake.set()
 
     # ---- acknowledgements down
@@ -196,7 +217,8 @@ class Delivery:
             self.counters.acks_refused += 1
             log.warning("acknowledgement refused", problem=str(error))
             return
-        verdict = self.window.acknowledge(ack, time.monotonic())
+        window = next((one for one in self._windows if one.epoch == ack.epoch), self.window)
+        verdict = window.acknowledge(ack, time.monotonic())
         if verdict is not Verdict.ACCEPTED:
             self.counters.acks_refused += verdict is not Verdict.LATE
             log.info("acknowledgement not taken", verdict=str(verdict), through=ack.through)
@@ -204,6 +226,9 @@ class Delivery:
         self.counters.acks += 1
         self.problem = ""
         crash.reach(crash.Point.BEFORE_CONFIRM)
-        await self.spool.confirm(self.window.through, self.window.incarnation)
+        try:
+            await self.spool.confirm(ack)
+        except NotKept as error:  # the hub says it again; until then a restart sends what it has already
+            log.warning("watermark not noted", problem=str(error))
         crash.reach(crash.Point.AFTER_CONFIRM)
         self._wake.set()

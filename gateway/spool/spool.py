@@ -8,8 +8,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, Self, TypeVar
 
-from gateway.spool.store import Contents, Depth, Heard, Position, SpoolFile
+from gateway.spool.sqlite import NotKept
+from gateway.spool.store import Contents, Depth, Heard, Older, Position, SpoolFile
+from wire.ack import Ack
 from wire.batch import MAX_ENVELOPE_BYTES, Draft, Event, Sealed
+from wire.identity import Epoch
 from wire.reading import Reading
 
 P = ParamSpec("P")
@@ -27,6 +30,7 @@ class Spool:
         self.appended = 0
         self.repeated = 0
         self.unsealed = 0
+        self.problem = ""
 
     async def __aenter__(self) -> Self:
         try:
@@ -57,11 +61,14 @@ class Spool:
             readings = [reading for part, _ in group for reading in part]
             try:
                 new = await self._run(self._file.append, readings)
-            except Exception as error:  # noqa: BLE001 - whoever appended decides; nothing is swallowed
-                for _, durable in group:
-                    if not durable.done():  # its caller may have been cancelled
-                        durable.set_exception(error)
+            except NotKept as error:
+                self.problem = str(error)
+                _refuse(group, error)
                 continue
+            except Exception as error:  # noqa: BLE001 - whoever appended decides; nothing is swallowed
+                _refuse(group, error)
+                continue
+            self.problem = ""
             self.appended += new
             self.unsealed += new
             self.repeated += len(readings) - new
@@ -83,17 +90,28 @@ class Spool:
         self.unsealed -= len(draft.readings)
         return sealed
 
-    async def envelope(self, seq: int) -> bytes | None:
-        """Return a sealed batch's bytes, or None when retention has let it go."""
-        return await self._run(self._file.envelope, seq)
+    async def envelope(self, seq: int, epoch: Epoch | None = None) -> bytes | None:
+        """Return a sealed batch's bytes, or None when it was let go; of this epoch where none is named."""
+        return await self._run(self._file.envelope, seq, epoch)
+
+    async def older(self) -> list[Older]:
+        """Return the epochs before this one that still have batches for the hub."""
+        return await self._run(self._file.older)
 
     async def urgent_after(self, seq: int) -> list[int]:
         """Return the unconfirmed batches that hold an alarm, oldest first."""
         return await self._run(self._file.urgent_after, seq)
 
-    async def confirm(self, through: int, incarnation: int) -> None:
-        """Note the hub's watermark."""
-        await self._run(self._file.confirm, through, incarnation)
+    async def confirm(self, ack: Ack) -> None:
+        """Note the hub's word: its watermark, and what it has above."""
+        await self._run(
+            self._file.confirm,
+            ack.through,
+            ack.incarnation,
+            epoch=ack.epoch,
+            highest=ack.highest,
+            missing=ack.missing,
+        )
 
     async def trim(self, keep_from_ms: int, keep_bytes: int) -> int:
         """Delete confirmed batches behind the retention floor; returns how many."""
@@ -114,3 +132,10 @@ class Spool:
     async def _run(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         call = functools.partial(work, *args, **kwargs)
         return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+
+
+def _refuse(group: Sequence[tuple[Sequence[Reading], asyncio.Future[None]]], error: Exception) -> None:
+    """Tell everybody whose readings were in a group that they are not kept."""
+    for _, durable in group:
+        if not durable.done():  # its caller may have been cancelled
+            durable.set_exception(error)

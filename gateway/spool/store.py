@@ -5,30 +5,37 @@ Synchronous: `gateway.spool.spool` runs it in one thread of its own, so that a s
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import apsw
 import msgspec
 
-from wire.batch import MAX_ENVELOPE_BYTES, Draft, Event, Sealed, genesis, seal
+from gateway.spool import recovery
+from gateway.spool.head import Head, HeadFile
+from gateway.spool.room import DEFAULT_ROOM, Room, forget, make_room
+from gateway.spool.sqlite import Damaged, NotKept, SpoolError, checksum, connect, prepare, sorted_error, used_bytes
+from wire.batch import MAX_ENVELOPE_BYTES, Draft, Event, Gap, Sealed, genesis, seal
 from wire.identity import Epoch, GatewayId, from_plain, to_plain
 from wire.keys import SigningKey
 from wire.reading import Reading
 
-_SCHEMA = ("001.sql",)
+_SCHEMA = ("001.sql", "002.sql")
 # More than a broker can redeliver: ChirpStack's and the broker's queues hold at most some thousand messages.
+R = TypeVar("R")
+
 _RECENT_KEYS = 100_000
 _PRUNE_EVERY = 1_000
 
 
-class SpoolError(Exception):
-    """The spool cannot be used: the message names the file, what is wrong and what to do."""
+__all__ = ["Contents", "Damaged", "Depth", "Heard", "NotKept", "Older", "Position", "SpoolError", "SpoolFile"]
 
 
 class Position(msgspec.Struct, frozen=True):
@@ -42,6 +49,15 @@ class Position(msgspec.Struct, frozen=True):
     incarnation: int
 
 
+class Older(msgspec.Struct, frozen=True):
+    """An epoch before this one, whose salvaged batches are still here."""
+
+    epoch: Epoch
+    last_seq: int
+    through: int
+    incarnation: int
+
+
 class Depth(msgspec.Struct, frozen=True, kw_only=True):
     """How full the spool is. `oldest_unsent_ms` is when the first batch that the hub has not confirmed was sealed."""
 
@@ -50,6 +66,7 @@ class Depth(msgspec.Struct, frozen=True, kw_only=True):
     unconfirmed_readings: int
     kept: int
     oldest_unsent_ms: int | None
+    bytes_used: int
     bytes_on_disk: int
 
 
@@ -75,49 +92,101 @@ class Contents(msgspec.Struct, frozen=True, kw_only=True):
 class SpoolFile:
     """One spool on disk. Every method is one transaction; when it returns, power may fail."""
 
-    def __init__(self, path: Path, gateway: GatewayId, key: SigningKey) -> None:
+    def __init__(
+        self, path: Path, gateway: GatewayId, key: SigningKey, room: Room = DEFAULT_ROOM, *, verify: bool = True
+    ) -> None:
         self.path = path
+        self.room = room
+        self.verify = verify
+        self._head = HeadFile(path.with_suffix(".head"))
         self._gateway = gateway
         self._key = key
         self._db: apsw.Connection | None = None
         self._lock: int | None = None
         self._inserted = 0
+        self._failed = False
 
     # ---- opening
 
     def open(self) -> Position:
-        """Open or make the file, to write; raises SpoolError."""
+        """Open or make the file, to write; raises SpoolError when it is another gateway's, in use, or of a newer xom.
+
+        A damaged file is no reason not to start: it is moved aside, and what it holds is salvaged.
+        """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = self._take_lock()
         try:
-            self._db = db = apsw.Connection(str(self.path))
-            db.set_busy_timeout(5_000)  # `xom gateway status` reads now and then
-            # WAL with synchronous=FULL survives a power cut at any moment; NORMAL lost up to 914 confirmed rows in a
-            # simulated one. Decision 005.
-            # fetchall: apsw stops at a statement's first row, and what follows it would never run.
-            db.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL").fetchall()
-            db.execute("PRAGMA wal_autocheckpoint=2000; PRAGMA cache_size=-4000; PRAGMA temp_store=MEMORY").fetchall()
-            self._migrate(db)
-            return self._adopt()
+            known = self._head.open()
+            findings = self._findings(known)
+            if findings:
+                recovery.recover(self.path, known, findings, self._fresh_file, self._now_ms())
+            return self._start()
         except apsw.Error as error:
             self.close()
             raise SpoolError(f"{self.path} cannot be opened: {error}") from error
-        except SpoolError:
+        except (OSError, SpoolError, NotKept, Damaged) as error:
             self.close()
+            raise error if isinstance(error, SpoolError) else SpoolError(f"{self.path}: {error}") from error
+
+    def _start(self) -> Position:
+        self._db = self._prepared(self.path)
+        position = self._adopt()
+        self._write_head()
+        self._head.sync()
+        return position
+
+    def _findings(self, known: Head | None) -> str:
+        """Return what is wrong with the file as it lies there, "" when nothing is."""
+        if recovery.is_pending(self.path):
+            return "an earlier recovery was cut short"
+        if not self.path.exists():
+            return "the file is gone" if known is not None else ""
+        if not self.verify:
+            return ""
+        if self._suspicion.exists():
+            return "damage was met while it ran"
+        try:
+            with closing(connect(self.path)) as db:
+                return recovery.inspect(db, known)
+        except apsw.Error as error:
+            if isinstance(sorted_error(error), Damaged):
+                return str(error)
             raise
+
+    def _prepared(self, path: Path) -> apsw.Connection:
+        """Open a file that is sound, with the newest schema."""
+        db = connect(path)
+        try:
+            prepare(db)
+            self._migrate(db)
+            checksum(db)
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+    def _fresh_file(self, path: Path) -> apsw.Connection:
+        """Make an empty spool, for what is salvaged."""
+        db = self._prepared(path)
+        db.execute("INSERT INTO spool VALUES (1, ?, ?, 0, ?, 0, 0, 0)", self._new_chain())
+        return db
+
+    def _new_chain(self) -> tuple[str, str, bytes]:
+        epoch = Epoch.new()
+        return str(self._gateway), str(epoch), genesis(self._gateway, epoch, self._key.public)
 
     def open_to_read(self) -> None:
         """Open an existing file beside a running gateway, without touching it; raises SpoolError."""
         if not self.path.exists():
             raise SpoolError(f"there is no spool at {self.path}: has this gateway run yet? (gateway.data)")
         try:
-            self._db = apsw.Connection(str(self.path), flags=apsw.SQLITE_OPEN_READONLY)
-            self._db.set_busy_timeout(5_000)
+            self._db = connect(self.path, read_only=True)
         except apsw.Error as error:
             raise SpoolError(f"{self.path} cannot be read: {error}") from error
 
     def close(self) -> None:
         """Close the file and let go of its lock."""
+        self._head.close()
         if self._db is not None:
             self._db.close()
             self._db = None
@@ -142,26 +211,40 @@ class SpoolFile:
         for number, name in enumerate(_SCHEMA[version:], start=version + 1):
             text = resources.files("gateway.spool").joinpath("schema", name).read_text()
             with db:
-                db.execute(text)
+                db.execute(text).fetchall()
                 db.execute(f"PRAGMA user_version={number:d}")
 
     def _adopt(self) -> Position:
         """Start a new chain in a new file; refuse another gateway's."""
         row = self._one("SELECT gateway FROM spool")
         if row is None:
-            epoch = Epoch.new()
-            first = genesis(self._gateway, epoch, self._key.public)
             with self._transaction() as db:
-                db.execute("INSERT INTO spool VALUES (1, ?, ?, 0, ?, 0, 0, 0)", (str(self._gateway), str(epoch), first))
+                db.execute("INSERT INTO spool VALUES (1, ?, ?, 0, ?, 0, 0, 0)", self._new_chain())
         elif row[0] != self._gateway:
             raise SpoolError(f"{self.path} belongs to gateway {row[0]!r}, we are {self._gateway!r}: check gateway.id")
         return self.position()
 
+    def _write_head(self) -> None:
+        """Say beside the spool how far it has come."""
+        row = self._one(_HEAD)
+        if row is not None:
+            self._head.write(Head(*row))
+
+    @property
+    def _suspicion(self) -> Path:
+        """A file whose presence says: look closely before you open this spool."""
+        return self.path.with_suffix(".suspect")
+
+    @staticmethod
+    def _now_ms() -> int:
+        return time.time_ns() // 1_000_000
+
     # ---- keeping readings
 
     def append(self, readings: Sequence[Reading]) -> int:
-        """Keep readings, in order; returns how many were new. One commit, one fsync."""
+        """Keep readings, in order; returns how many were new. One commit, one fsync; raises NotKept."""
         with self._transaction() as db:
+            make_room(db, self.room, urgent=any(reading.urgent for reading in readings), now_ms=self._now_ms())
             fresh = self._fresh(db, readings)
             if fresh:
                 # One statement each, however many rows: SQLite lets go of Python's lock at every step, and in a burst
@@ -169,6 +252,7 @@ class SpoolFile:
                 bodies = apsw.carray(tuple([_encode(reading) for reading in fresh]))
                 db.execute("INSERT INTO reading (body) SELECT value FROM carray(?)", (bodies,))
                 db.execute(_TALLY, (msgspec.json.encode(_tallies(fresh)).decode(),))
+        self._write_head()
         return len(fresh)
 
     def _fresh(self, db: apsw.Connection, readings: Sequence[Reading]) -> list[Reading]:
@@ -211,15 +295,18 @@ class SpoolFile:
         events = [_event_decoder.decode(body) for (body,) in self._all("SELECT body FROM event ORDER BY id")]
         return Contents(last_id=last_id, readings=readings, events=events)
 
+    def unsealed(self) -> list[Reading]:
+        """Return every reading that no batch holds yet."""
+        return [_decoder.decode(body) for (body,) in self._all("SELECT body FROM reading ORDER BY id")]
+
     def seal(self, draft: Draft, last_id: int, sealed_at_ms: int, largest: int = MAX_ENVELOPE_BYTES) -> Sealed:
         """Sign a batch and put it in its readings' place, in one transaction: never both, never neither."""
         sealed = seal(draft, self._key, largest)
         urgent = any(reading.urgent for reading in draft.readings)
         with self._transaction() as db:
-            db.execute(
-                "INSERT INTO batch VALUES (?, ?, ?, ?, ?)",
-                (sealed.seq, sealed.envelope, len(draft.readings), urgent, sealed_at_ms),
-            )
+            header = (str(draft.epoch), sealed.seq, sealed.payload_sha256, draft.from_ms, draft.to_ms)
+            db.execute(_NEW_HEADER, (*header, len(draft.readings), urgent, sealed_at_ms))
+            db.execute("INSERT INTO envelope VALUES (?, ?)", (db.last_insert_rowid(), sealed.envelope))
             db.execute("DELETE FROM reading WHERE id <= ?", (last_id,))
             # Only those that the batch carries: one may have been noted since `head` was read.
             db.execute("DELETE FROM event WHERE id IN (SELECT id FROM event ORDER BY id LIMIT ?)", (len(draft.events),))
@@ -227,33 +314,61 @@ class SpoolFile:
                 "UPDATE spool SET last_seq = ?, last_hash = ?, window_to_ms = ?",
                 (sealed.seq, sealed.payload_sha256, draft.to_ms),
             )
+        self._write_head()
+        self._head.sync()  # before anybody can send it: this number is taken for ever
         return sealed
 
     # ---- delivering
 
-    def envelope(self, seq: int) -> bytes | None:
-        """Return a sealed batch's bytes, or None when retention has let it go."""
-        row = self._one("SELECT envelope FROM batch WHERE seq = ?", (seq,))
+    def envelope(self, seq: int, epoch: Epoch | None = None) -> bytes | None:
+        """Return a sealed batch's bytes, or None when it was let go; of this epoch where none is named."""
+        row = self._one(_ENVELOPE, {"seq": seq, "epoch": epoch and str(epoch)})
         return row[0] if row else None
 
     def urgent_after(self, seq: int) -> list[int]:
         """Return the unconfirmed batches that hold an alarm, oldest first."""
-        return [row[0] for row in self._all("SELECT seq FROM batch WHERE seq > ? AND urgent ORDER BY seq", (seq,))]
+        return [row[0] for row in self._all(_URGENT, (seq,))]
 
-    def confirm(self, through: int, incarnation: int) -> None:
-        """Note the hub's watermark. Nothing is deleted here: `trim` does that, behind the retention floor."""
+    def older(self) -> list[Older]:
+        """Return the epochs before this one that still have batches for the hub."""
+        rows = self._all("SELECT epoch, last_seq, through, incarnation FROM older ORDER BY epoch")
+        return [Older(Epoch.parse(epoch), *rest) for epoch, *rest in rows]
+
+    def confirm(
+        self,
+        through: int,
+        incarnation: int,
+        *,
+        epoch: Epoch | None = None,
+        highest: int = 0,
+        missing: Sequence[tuple[int, int]] = (),
+    ) -> None:
+        """Note the hub's word. Nothing is deleted here: `trim` does that, behind the retention floor."""
+        current = self.position().epoch
+        of, table = epoch or current, "spool" if epoch in (None, current) else "older"
         with self._transaction() as db:
-            db.execute("UPDATE spool SET through = ?, incarnation = ?", (through, incarnation))
+            sql = f"UPDATE {table} SET through = ?, incarnation = ? WHERE epoch = ?"  # noqa: S608 - one of two names
+            db.execute(sql, (through, incarnation, str(of)))
+            self._mark(db, str(of), through, max(highest, through), missing)
+        self._write_head()
+
+    @staticmethod
+    def _mark(db: apsw.Connection, epoch: str, through: int, highest: int, missing: Sequence[tuple[int, int]]) -> None:
+        """Mark what the hub has, and unmark what a restored hub lacks."""
+        db.execute(_UNCONFIRM, (epoch, highest))
+        first = 0
+        for hole, end in (*missing, (highest + 1, highest + 1)):
+            db.execute(_CONFIRM, (epoch, first, hole - 1))
+            if hole <= highest:
+                db.execute(_UNCONFIRM_RANGE, (epoch, max(hole, through + 1), end))
+            first = end + 1
 
     def trim(self, keep_from_ms: int, keep_bytes: int) -> int:
         """Delete confirmed batches sealed before `keep_from_ms`, and the oldest confirmed beyond `keep_bytes`."""
         with self._transaction() as db:
-            db.execute(
-                "DELETE FROM batch WHERE seq <= (SELECT through FROM spool) AND sealed_at_ms < ?", (keep_from_ms,)
-            )
-            deleted = db.changes()
-            db.execute(_TRIM_BY_SIZE, {"keep": keep_bytes})
-            return deleted + db.changes()
+            oldest = [int(row[0]) for row in db.execute(_TRIMMED, {"from": keep_from_ms, "keep": keep_bytes})]
+            forget(db, oldest)
+            return len(oldest)
 
     # ---- looking
 
@@ -278,8 +393,13 @@ class SpoolFile:
             unconfirmed_readings=readings,
             kept=kept,
             oldest_unsent_ms=oldest,
+            bytes_used=used_bytes(self._connection),
             bytes_on_disk=sum(file.stat().st_size for file in files if file.exists()),
         )
+
+    def gaps(self) -> list[Gap]:
+        """Return what is missing and why, oldest first."""
+        return [msgspec.json.decode(body, type=Gap) for (body,) in self._all("SELECT body FROM gap ORDER BY id")]
 
     def heard(self) -> list[Heard]:
         """Return each source's tally, by name."""
@@ -299,21 +419,55 @@ class SpoolFile:
 
     @contextmanager
     def _transaction(self) -> Iterator[apsw.Connection]:
+        if self._failed:
+            self._reopen()
         db = self._connection
-        db.execute("BEGIN IMMEDIATE")
         try:
+            db.execute("BEGIN IMMEDIATE")
             yield db
-        except BaseException:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
+            db.execute("COMMIT")
+        except BaseException as error:
+            with contextlib.suppress(apsw.Error):  # after some errors SQLite has rolled back by itself
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+            if isinstance(error, apsw.Error):
+                raise self._sorted(error) from error
             raise
-        db.execute("COMMIT")
 
-    def _one(self, sql: str, values: Sequence[Any] = ()) -> tuple[Any, ...] | None:
-        return self._connection.execute(sql, tuple(values)).fetchone()
+    def _sorted(self, error: apsw.Error) -> Exception:
+        """Note what an error asks for beside the words: a close look at the next start, or a fresh connection."""
+        meant = sorted_error(error)
+        if isinstance(meant, Damaged):
+            with contextlib.suppress(OSError):
+                self._suspicion.touch()
+        self._failed = isinstance(meant, NotKept) and not isinstance(error, apsw.FullError)
+        return meant
 
-    def _all(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        return self._connection.execute(sql, tuple(values)).fetchall()
+    def _reopen(self) -> None:
+        """After a failed write nothing that is in memory is believed: open anew, and put the log into the file.
+
+        An fsync that failed once may succeed the second time although the pages were never written. Decision 008.
+        """
+        try:
+            self._connection.close()
+            self._db = connect(self.path)
+            prepare(self._db)
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        except apsw.Error as error:
+            raise self._sorted(error) from error
+        self._failed = False
+
+    def _one(self, sql: str, values: Any = ()) -> tuple[Any, ...] | None:
+        return self._look(lambda: self._connection.execute(sql, values).fetchone())
+
+    def _all(self, sql: str, values: Any = ()) -> list[tuple[Any, ...]]:
+        return self._look(lambda: self._connection.execute(sql, values).fetchall())
+
+    def _look(self, work: Callable[[], R]) -> R:
+        try:
+            return work()
+        except apsw.Error as error:
+            raise self._sorted(error) from error
 
 
 _TALLY = """
@@ -325,21 +479,39 @@ ON CONFLICT (source) DO UPDATE SET
     last_reason = CASE WHEN excluded.last_reason = '' THEN last_reason ELSE excluded.last_reason END,
     last_at_ms = max(last_at_ms, excluded.last_at_ms)
 """
-_DEPTH = """
-SELECT (SELECT count(*) FROM reading),
-       (SELECT count(*) FROM batch WHERE seq > through),
-       (SELECT coalesce(sum(readings), 0) FROM batch WHERE seq > through),
-       (SELECT count(*) FROM batch WHERE seq <= through),
-       (SELECT sealed_at_ms FROM batch WHERE seq > through ORDER BY seq LIMIT 1)
+_HEAD = """
+SELECT epoch, last_seq, through,
+       coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'reading'), 0),
+       coalesce((SELECT min(id) - 1 FROM reading), (SELECT seq FROM sqlite_sequence WHERE name = 'reading'), 0)
 FROM spool
 """
-_TRIM_BY_SIZE = """
-DELETE FROM batch WHERE seq IN (
-    SELECT seq FROM (
-        SELECT seq, sum(length(envelope)) OVER (ORDER BY seq DESC) AS newer
-        FROM batch WHERE seq <= (SELECT through FROM spool)
-    ) WHERE newer > :keep
-)
+_NEW_HEADER = """
+INSERT INTO header (epoch, seq, payload_sha256, from_ms, to_ms, readings, urgent, sealed_at_ms, confirmed, gone)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, '')
+"""
+_ENVELOPE = """
+SELECT bytes FROM envelope
+WHERE id = (SELECT id FROM header WHERE epoch = coalesce(:epoch, (SELECT epoch FROM spool)) AND seq = :seq)
+"""
+_URGENT = """
+SELECT seq FROM header
+WHERE epoch = (SELECT epoch FROM spool) AND seq > ? AND urgent AND NOT confirmed AND gone = '' ORDER BY seq
+"""
+_CONFIRM = "UPDATE header SET confirmed = 1 WHERE epoch = ? AND seq BETWEEN ? AND ? AND confirmed = 0 AND gone = ''"
+_UNCONFIRM = "UPDATE header SET confirmed = 0 WHERE epoch = ? AND seq > ? AND confirmed = 1"
+_UNCONFIRM_RANGE = "UPDATE header SET confirmed = 0 WHERE epoch = ? AND seq BETWEEN ? AND ? AND confirmed = 1"
+_DEPTH = """
+SELECT (SELECT count(*) FROM reading),
+       (SELECT count(*) FROM header WHERE confirmed = 0 AND gone = ''),
+       (SELECT coalesce(sum(readings), 0) FROM header WHERE confirmed = 0 AND gone = ''),
+       (SELECT count(*) FROM header WHERE confirmed = 1 AND gone = ''),
+       (SELECT sealed_at_ms FROM header WHERE confirmed = 0 AND gone = '' ORDER BY id LIMIT 1)
+"""
+_TRIMMED = """
+SELECT id FROM (
+    SELECT header.id AS id, sealed_at_ms, sum(length(bytes)) OVER (ORDER BY header.id DESC) AS newer
+    FROM header JOIN envelope ON envelope.id = header.id WHERE confirmed
+) WHERE sealed_at_ms < :from OR newer > :keep
 """
 
 _encode = msgspec.msgpack.Encoder(enc_hook=to_plain).encode

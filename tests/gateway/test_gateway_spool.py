@@ -18,7 +18,8 @@ from gateway.clock import Instant
 from gateway.due import DueLedger
 from gateway.spool.sealing import Rhythm, Sealer, start_event
 from gateway.spool.spool import Spool
-from gateway.spool.store import SpoolError, SpoolFile
+from gateway.spool.sqlite import NotKept, SpoolError
+from gateway.spool.store import SpoolFile
 from tests.gateway.gateway_readings import BOOT, GATEWAY, SENSOR, START_MS, reading
 from wire.batch import Clock, Draft, Event, Sealed, Software, genesis, open_batch
 from wire.identity import GatewayId
@@ -233,7 +234,11 @@ def test_whatever_was_confirmed_is_there_after_a_crash_at_any_moment(file: Spool
             seal_head(file)
         snapshot = tmp_path / f"crash-{step}"
         snapshot.mkdir()
-        for name in ("spool.db", "spool.db-wal"):  # what a power cut leaves: no clean close, the log not checkpointed
+        for name in (
+            "spool.db",
+            "spool.db-wal",
+            "spool.head",
+        ):  # what a power cut leaves: no clean close, the log not checkpointed
             shutil.copyfile(tmp_path / name, snapshot / name)
         after = SpoolFile(snapshot / "spool.db", GATEWAY, KEY)
         position = after.open()
@@ -292,10 +297,14 @@ def test_a_spool_of_a_newer_xom_is_refused_and_left_as_it_is(file: SpoolFile, tm
 @pytest.mark.parametrize(
     "content", [b"not a database, but long enough to be looked at" * 100, b"SQLite format 3\x00" + b"\xff" * 5000]
 )
-def test_a_file_that_is_no_spool_is_named(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_no_spool_is_moved_aside_and_does_not_stop_a_start(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "spool.db").write_bytes(content)
-    with pytest.raises(SpoolError, match=r"spool\.db cannot be opened"):
-        SpoolFile(tmp_path / "spool.db", GATEWAY, KEY).open()
+    file = SpoolFile(tmp_path / "spool.db", GATEWAY, KEY)
+    file.open()
+    assert file.append([reading(1)]) == 1
+    assert {event.name for event in file.head(9).events} == {"salvaged", "new_epoch"}
+    assert [kept.read_bytes() for kept in (tmp_path / "quarantine").glob("*.db")] == [content]
+    file.close()
 
 
 def test_looking_beside_a_running_gateway_changes_nothing(file: SpoolFile, tmp_path: Path) -> None:
@@ -303,7 +312,7 @@ def test_looking_beside_a_running_gateway_changes_nothing(file: SpoolFile, tmp_p
     looking = SpoolFile(tmp_path / "spool.db", GATEWAY, KEY)
     looking.open_to_read()
     assert looking.depth().unsealed == 1
-    with pytest.raises(apsw.ReadOnlyError):
+    with pytest.raises(NotKept, match="readonly"):
         looking.append([reading(2)])
     looking.close()
     with pytest.raises(SpoolError, match="there is no spool at"):
@@ -381,11 +390,11 @@ async def test_a_cancelled_append_does_not_harm_the_others(tmp_path: Path) -> No
 
 
 async def test_a_spool_that_cannot_be_opened_leaves_no_thread_and_no_lock(tmp_path: Path) -> None:
-    (tmp_path / "spool.db").write_bytes(b"no database" * 100)
+    (tmp_path / "spool.db").mkdir()
     with pytest.raises(SpoolError):
         async with Spool(SpoolFile(tmp_path / "spool.db", GATEWAY, KEY)):
             pass
-    (tmp_path / "spool.db").unlink()
+    (tmp_path / "spool.db").rmdir()
     async with Spool(SpoolFile(tmp_path / "spool.db", GATEWAY, KEY)) as spool:
         assert spool.unsealed == 0
 

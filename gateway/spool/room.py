@@ -1,0 +1,124 @@
+"""Room on the card: what is given up when the spool is full, in which order, and what that leaves behind.
+
+First what the hub has confirmed and we only keep for its restoration; then routine batches that it has not, oldest
+first. Never an alarm, never a header, never what is not sealed yet. Decision 008.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import apsw
+import msgspec
+
+from gateway.spool.sqlite import NotKept, used_bytes
+from wire.batch import Cause, Gap
+
+_AT_A_TIME = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """How large the spool may grow, and how much of that only alarms may use. Bytes."""
+
+    cap: int = 4_096_000_000
+    reserve: int = 64_000_000
+
+    def allows(self, used: int, *, urgent: bool) -> bool:
+        """Whether something may be added."""
+        return used < (self.cap if urgent else self.cap - self.reserve)
+
+    def is_tight(self, used: int) -> bool:
+        """Whether something has to go first."""
+        return used >= self.cap - self.reserve
+
+
+DEFAULT_ROOM = Room()
+
+
+def make_room(db: apsw.Connection, room: Room, *, urgent: bool, now_ms: int) -> None:
+    """Give up what may be given up until there is room; raises NotKept when there is none. Inside a transaction."""
+    while room.is_tight(used_bytes(db)) and (_forget_confirmed(db) or _evict_routine(db, now_ms)):
+        pass
+    if not room.allows(used_bytes(db), urgent=urgent):
+        raise NotKept("the spool has reached its limit (spool.megabytes), and nothing is left that may go")
+
+
+def _forget_confirmed(db: apsw.Connection) -> bool:
+    """Let the oldest confirmed batches go: an early retention, no gap."""
+    ids = [row[0] for row in db.execute(_CONFIRMED, (_AT_A_TIME,))]
+    forget(db, ids)
+    return bool(ids)
+
+
+def forget(db: apsw.Connection, ids: Sequence[int]) -> None:
+    """Delete batches with their headers."""
+    if not ids:
+        return
+    these = (apsw.carray(array("q", ids)),)
+    db.execute("DELETE FROM envelope WHERE id IN (SELECT value FROM carray(?))", these)
+    db.execute("DELETE FROM header WHERE id IN (SELECT value FROM carray(?))", these)
+
+
+def _evict_routine(db: apsw.Connection, now_ms: int) -> bool:
+    """Let the oldest routine batches go; their headers stay, and each stretch of them is a gap record."""
+    rows: list[tuple[Any, ...]] = db.execute(_ROUTINE, (_AT_A_TIME,)).fetchall()
+    headers = [Header(*row) for row in rows]
+    for gap in stretches(headers):
+        note_gap(db, gap, now_ms)
+    if headers:
+        ids = apsw.carray(array("q", [header.id for header in headers]))
+        db.execute("DELETE FROM envelope WHERE id IN (SELECT value FROM carray(?))", (ids,))
+        db.execute("UPDATE header SET gone = ? WHERE id IN (SELECT value FROM carray(?))", (Cause.EVICTED.value, ids))
+    return bool(headers)
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a gap record says of a batch."""
+
+    id: int
+    seq: int
+    readings: int
+    from_ms: int
+    to_ms: int
+    epoch: str
+
+
+def stretches(headers: list[Header], cause: Cause = Cause.EVICTED) -> list[Gap]:
+    """Fold batches, in order, into gap records: one for each contiguous stretch of an epoch."""
+    gaps: list[Gap] = []
+    for one in headers:
+        fresh = Gap(
+            epoch=one.epoch, cause=cause, first=one.seq, last=one.seq, readings=one.readings,
+            from_ms=one.from_ms, to_ms=one.to_ms,
+        )  # fmt: skip
+        if gaps and (gaps[-1].epoch, gaps[-1].last + 1) == (one.epoch, one.seq):
+            gaps[-1] = joined(gaps[-1], fresh)
+        else:
+            gaps.append(fresh)
+    return gaps
+
+
+def joined(earlier: Gap, later: Gap) -> Gap:
+    """Return one record for two stretches that touch."""
+    return msgspec.structs.replace(
+        earlier, last=later.last, readings=(earlier.readings or 0) + (later.readings or 0), to_ms=later.to_ms
+    )
+
+
+def note_gap(db: apsw.Connection, gap: Gap, at_ms: int) -> None:
+    """Keep a gap record, and as an event for the next batch."""
+    event = gap.event(at_ms)
+    db.execute("INSERT INTO gap (body) VALUES (?)", (event.detail.encode(),))
+    db.execute("INSERT INTO event (body) VALUES (?)", (msgspec.msgpack.encode(event),))
+
+
+_CONFIRMED = "SELECT id FROM header WHERE confirmed = 1 AND gone = '' ORDER BY id LIMIT ?"
+_ROUTINE = """
+SELECT id, seq, readings, from_ms, to_ms, epoch FROM header
+WHERE confirmed = 0 AND gone = '' AND urgent = 0 ORDER BY id LIMIT ?
+"""

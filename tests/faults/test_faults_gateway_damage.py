@@ -1,0 +1,209 @@
+"""A9: a spool damaged at any place starts unattended, loses what the damage covers, and says what that was."""
+
+from __future__ import annotations
+
+import enum
+import os
+import random
+import shutil
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from gateway.spool.sqlite import Damaged, SpoolError
+from gateway.spool.store import SpoolFile
+from tests.faults.harness import Case, Oracle, seed, trials
+from tests.gateway.gateway_readings import BOOT, GATEWAY, START_MS, reading
+from wire.batch import Clock, Draft, Gap, Software, open_batch
+from wire.identity import Epoch
+from wire.keys import SigningKey
+from wire.reading import ClockState, Reading
+
+KEY = SigningKey.generate()
+_POSITIONS = 60
+_STARTS = 3  # a damage that shows only when it is read costs one start more
+_PAGE = 4096
+_FILES = ("spool.db", "spool.db-wal", "spool.head")
+
+
+class Damage(enum.StrEnum):
+    FLIP = "flip"
+    ZERO = "zero"
+    CUT = "cut"
+    DELETE = "delete"
+
+
+def seal(file: SpoolFile, most: int = 8) -> None:
+    contents, position = file.head(most), file.position()
+    draft = Draft(
+        gateway=GATEWAY, epoch=position.epoch, seq=position.last_seq + 1, prev=position.last_hash,
+        from_ms=START_MS, to_ms=START_MS, boot=BOOT, clock=Clock(ClockState.NTP), software=Software("0"),
+        readings=contents.readings, events=contents.events,
+    )  # fmt: skip
+    file.seal(draft, contents.last_id, START_MS)
+
+
+def fill(folder: Path) -> Oracle[int]:
+    """Fill a spool: confirmed and unconfirmed batches, unsealed readings, and a log that is not checkpointed."""
+    oracle: Oracle[int] = Oracle()
+    file = SpoolFile(folder / "spool.db", GATEWAY, KEY)
+    file.open()
+    chance = random.Random(1)
+    for number in range(400):
+        file.append([reading(number, raw=chance.randbytes(chance.randint(4, 200)))])
+        oracle.promise(number)
+        if number % 8 == 7 and number < 360:
+            seal(file)
+        if number == 150:
+            file.confirm(10, 1)
+        if number == 250:
+            file.close()  # what came until here is in the file, the rest in its log
+            file.open()
+    for name in _FILES:
+        shutil.copyfile(folder / name, folder / f"{name}.cut")
+    file.close()
+    for name in _FILES:
+        (folder / f"{name}.cut").replace(folder / name)
+    return oracle
+
+
+def damage(path: Path, how: Damage, chance: random.Random) -> str:
+    size = path.stat().st_size
+    at = chance.randrange(size)
+    if how is Damage.DELETE:
+        path.unlink()
+    elif how is Damage.CUT:
+        os.truncate(path, at)
+    else:
+        with path.open("r+b") as file:
+            start = at if how is Damage.FLIP else at - at % _PAGE
+            file.seek(start)
+            old = file.read(1 if how is Damage.FLIP else _PAGE)
+            file.seek(start)
+            file.write(bytes([old[0] ^ 1 << chance.randrange(8)]) if how is Damage.FLIP else bytes(len(old)))
+    return f"{how} {path.name} at {at} of {size}"
+
+
+def number_of(one: Reading) -> int:
+    assert one.frame.link is not None
+    return one.frame.link.f_cnt
+
+
+def contents(file: SpoolFile) -> tuple[list[int], list[Gap]]:
+    """Everything in a spool, as delivery and sealing would read it; raises Damaged."""
+    verifier, numbers = KEY.public.verifier(), []
+    position = file.position()
+    ends: list[tuple[Epoch, int]] = [(position.epoch, position.last_seq)]
+    ends += [(one.epoch, one.last_seq) for one in file.older()]
+    for epoch, last in ends:
+        for seq in range(1, last + 1):
+            envelope = file.envelope(seq, epoch)
+            if envelope is not None:
+                numbers += [number_of(one) for one in open_batch(envelope, verifier).readings()]
+    waiting = [number_of(one) for one in file.unsealed()]
+    return numbers + waiting, file.gaps()
+
+
+def starts_and_reads(folder: Path, *, verify: bool = True) -> tuple[list[int], list[Gap], float, SpoolFile]:
+    """Start as often as the supervisor would, until everything can be read; fails when that takes too many."""
+    began = time.monotonic()
+    for _ in range(_STARTS):
+        file = SpoolFile(folder / "spool.db", GATEWAY, KEY, verify=verify)
+        file.open()
+        try:
+            numbers, gaps = contents(file)
+        except Damaged:
+            file.close()
+            continue
+        return numbers, gaps, time.monotonic() - began, file
+    raise AssertionError("it spins: damage is met again after every start")
+
+
+def covered(gaps: list[Gap], lost: set[int]) -> bool:
+    """Whether gap records account for what is lost: by sequence (eight readings each) or by count."""
+    seqs = {seq for gap in gaps if gap.first for seq in range(gap.first, gap.last + 1)}
+    rest = {number for number in lost if number // 8 + 1 not in seqs and number // 8 + 1 > 10}
+    return len(rest) <= sum(gap.readings or 0 for gap in gaps if not gap.first)
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Oracle[int]]:
+    folder = tmp_path_factory.mktemp("filled")
+    return folder, fill(folder)
+
+
+def sweep(case: Case, tmp_path: Path, filled: tuple[Path, Oracle[int]], count: int, *, verify: bool = True) -> None:
+    source, oracle = filled
+    chance, by_kind = case.random, Counter[str]()
+    for trial in range(count):
+        folder = tmp_path / f"trial-{trial}"
+        folder.mkdir()
+        for name in _FILES:
+            shutil.copyfile(source / name, folder / name)
+        name = chance.choices(_FILES, weights=(6, 5, 1))[0]
+        how = chance.choices(list(Damage), weights=(6, 4, 3, 1))[0]
+        what = damage(folder / name, how, chance)
+        by_kind[f"{name} {how}"] += 1
+        numbers, gaps, took, file = starts_and_reads(folder, verify=verify)
+        case.trials += 1
+        case.recovered(took)
+        case.gaps += len(gaps)
+        verdict = oracle.judge(numbers)
+        case.stored += verdict.stored
+        case.duplicate += len(verdict.duplicate)
+        if not covered(gaps, verdict.lost):
+            case.lost += len(verdict.lost)
+            print(f"silent gap: {what}: {sorted(verdict.lost)}, {gaps}")  # noqa: T201
+        check_it_goes_on(file, what)
+        shutil.rmtree(folder)
+    print(dict(by_kind))  # noqa: T201
+
+
+def check_it_goes_on(file: SpoolFile, what: str) -> None:
+    """New readings are kept and sealed, and the chain holds from there."""
+    assert file.append([reading(10_000)]) == 1, what
+    before = file.position()
+    seal(file, most=1000)
+    opened = open_batch(file.envelope(before.last_seq + 1) or b"", KEY.public.verifier())
+    assert opened.body.prev == before.last_hash, what
+    file.close()
+
+
+def test_a9_damage_anywhere_does_not_stop_a_start(tmp_path: Path, filled: tuple[Path, Oracle[int]]) -> None:
+    case = Case(id="A9", seed=seed(901))
+    sweep(case, tmp_path, filled, trials(_POSITIONS))
+    case.close()
+
+
+def test_a9_each_file_deleted_in_turn(tmp_path: Path, filled: tuple[Path, Oracle[int]]) -> None:
+    case = Case(id="A9-delete", seed=seed(902))
+    source, oracle = filled
+    for name in _FILES:
+        folder = tmp_path / name
+        folder.mkdir()
+        for other in _FILES:
+            shutil.copyfile(source / other, folder / other)
+        (folder / name).unlink()
+        numbers, gaps, took, file = starts_and_reads(folder)
+        case.trials += 1
+        case.recovered(took)
+        case.gaps += len(gaps)
+        lost = oracle.judge(numbers).lost
+        case.lost += 0 if covered(gaps, lost) else len(lost)
+        file.close()
+    case.close()
+
+
+def test_a9_fails_with_the_verification_off(tmp_path: Path, filled: tuple[Path, Oracle[int]]) -> None:
+    """Without the look at the start and without checksums a cut log is an older spool, and nobody is told."""
+    case = Case(id="A9-broken:verification_off", seed=seed(901))
+
+    def run() -> None:
+        sweep(case, tmp_path, filled, _POSITIONS, verify=False)
+        case.close()
+
+    with pytest.raises((AssertionError, SpoolError)):
+        run()
+    case.print()
