@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -23,7 +24,9 @@ from gateway.spool.sealing import Rhythm, Sealer, start_event
 from gateway.spool.spool import Spool
 from gateway.spool.store import Older, SpoolFile
 from gateway.status import StatusFile
+from gateway.steps import StepFinder
 from gateway.version import installed_version
+from gateway.watchdog import Watchdog
 from wire.batch import Software
 from wire.configuration import ConfigError
 from wire.identity import SourceId
@@ -57,6 +60,8 @@ class Gateway:
             floor = pipeline.keep_floor(self.spool, self.clock, days=keep.days, megabytes=keep.megabytes)
             tasks.create_task(floor, name="keep floor")
             tasks.create_task(self.status.keep_written(self), name="status")
+            watchdog = Watchdog.from_environment(os.environ)
+            tasks.create_task(watchdog.keep_alive(self.spool.position), name="watchdog")
 
 
 def key_path(config: Config) -> Path:
@@ -113,6 +118,8 @@ async def assemble(config: Config, clock: Clock) -> AsyncIterator[Gateway]:
             sealed=delivery.take,
             started_at_ms=now.wall_ms,
             largest=delivery.largest_batch,
+            steps=StepFinder(now),
+            unsynchronised_s=config.seal.unsynchronised_s,
         )
         async with delivery, _chirpstack(config, clock) as source:
             yield Gateway(

@@ -15,9 +15,11 @@ import apsw
 import msgspec
 
 from gateway.spool.sqlite import NotKept, used_bytes
-from wire.batch import Cause, Gap
+from wire import dsse
+from wire.batch import GAP, Cause, Event, Gap, parse_payload
 
 _AT_A_TIME = 16
+_event = msgspec.msgpack.Decoder(Event)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,11 +71,50 @@ def _evict_routine(db: apsw.Connection, now_ms: int) -> bool:
     headers = [Header(*row) for row in rows]
     for gap in stretches(headers):
         note_gap(db, gap, now_ms)
+    for header in headers:
+        _carry_on(db, header)
     if headers:
+        _fold_pending(db, now_ms)
         ids = apsw.carray(array("q", [header.id for header in headers]))
         db.execute("DELETE FROM envelope WHERE id IN (SELECT value FROM carray(?))", (ids,))
         db.execute("UPDATE header SET gone = ? WHERE id IN (SELECT value FROM carray(?))", (Cause.EVICTED.value, ids))
     return bool(headers)
+
+
+def _carry_on(db: apsw.Connection, header: Header) -> None:
+    """Take the events of a batch that goes into the next one: what happened, and above all earlier gap records."""
+    rows: list[tuple[Any, ...]] = db.execute("SELECT bytes FROM envelope WHERE id = ?", (header.id,)).fetchall()
+    for event in parse_payload(dsse.Envelope.decode(rows[0][0]).payload).body.ev:
+        db.execute("INSERT INTO event (body) VALUES (?)", (msgspec.msgpack.encode(event),))
+
+
+def _fold_pending(db: apsw.Connection, now_ms: int) -> None:
+    """Join gap records that wait for the next batch where they touch: the alarms between them bound their number."""
+    rows: list[tuple[Any, ...]] = db.execute("SELECT id, body FROM event").fetchall()
+    waiting = [(number, _event.decode(body)) for number, body in rows]
+    gaps = [(number, Gap.of(event)) for number, event in waiting if event.name == GAP]
+    folded = folded_gaps([gap for _, gap in gaps])
+    if len(folded) < len(gaps):
+        ids = apsw.carray(array("q", [number for number, _ in gaps]))
+        db.execute("DELETE FROM event WHERE id IN (SELECT value FROM carray(?))", (ids,))
+        for gap in folded:
+            db.execute("INSERT INTO event (body) VALUES (?)", (msgspec.msgpack.encode(gap.event(now_ms)),))
+
+
+def folded_gaps(gaps: Sequence[Gap]) -> list[Gap]:
+    """Join evictions that touch; whatever else there is stays as it is."""
+    folded: list[Gap] = []
+    for gap in sorted(gaps, key=lambda one: (one.epoch, one.cause, one.first)):
+        last = folded[-1] if folded else None
+        if (
+            last is not None
+            and gap.cause is last.cause is Cause.EVICTED
+            and (gap.epoch, gap.first) == (last.epoch, last.last + 1)
+        ):
+            folded[-1] = joined(last, gap)
+        elif gap != last:
+            folded.append(gap)
+    return folded
 
 
 @dataclass(frozen=True, slots=True)

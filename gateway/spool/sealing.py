@@ -11,9 +11,10 @@ from gateway.clock import Instant
 from gateway.due import DueLedger
 from gateway.spool.spool import Spool
 from gateway.spool.store import Contents, Position
+from gateway.steps import StepFinder
 from wire.batch import MAX_ENVELOPE_BYTES, BatchError, Clock, Draft, Event, Sealed, Software
 from wire.identity import GatewayId
-from wire.reading import Reading
+from wire.reading import ClockState, Reading
 
 _FEWER = 2  # a batch that is too large is cut in halves until it fits
 
@@ -45,10 +46,13 @@ class Sealer:
     sealed: Callable[[Sealed, bool], None]
     started_at_ms: int
     largest: Callable[[], int] = lambda: MAX_ENVELOPE_BYTES
+    steps: StepFinder | None = None
+    unsynchronised_s: float = 0.0
     count: int = 0
     attention: asyncio.Event = field(default_factory=asyncio.Event)
     _one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _window_to_ms: int = 0
+    _sealed_at_mono_ms: int | None = None
+    _began_mono_ms: int = 0
     _urgent: bool = False
 
     def notice(self, readings: Sequence[Reading]) -> None:
@@ -60,10 +64,27 @@ class Sealer:
     async def seal_if_due(self, now: Instant) -> None:
         """Seal when the rhythm says so."""
         self.attention.clear()
-        waited_s = (now.wall_ms - max(self._window_to_ms, self.started_at_ms)) / 1000
+        await self._note_step(now)
+        # By the boot clock: a step of the wall clock neither hurries nor delays a batch.
+        if self._sealed_at_mono_ms is None:
+            self._sealed_at_mono_ms = now.monotonic_ms - max(0, now.wall_ms - self.started_at_ms)
+            self._began_mono_ms = now.monotonic_ms
+        waited_s = (now.monotonic_ms - self._sealed_at_mono_ms) / 1000
+        if self._waits_for_the_time(now):
+            return
         if self.rhythm.is_due(waited_s=waited_s, unsealed=self.spool.unsealed, urgent=self._urgent):
             self._urgent = False
             await self.seal_all(now)
+
+    def _waits_for_the_time(self, now: Instant) -> bool:
+        """Whether readings are left unsealed because the clock has not been set; an alarm never waits."""
+        unset = now.state is ClockState.NONE and not self._urgent
+        return unset and now.monotonic_ms - self._began_mono_ms < self.unsynchronised_s * 1000
+
+    async def _note_step(self, now: Instant) -> None:
+        event = self.steps.look(now) if self.steps is not None else None
+        if event is not None:
+            await self.spool.note(event)
 
     async def seal_all(self, now: Instant) -> None:
         """Seal everything there is, at least one batch: an empty one states that nothing came."""
@@ -90,7 +111,7 @@ class Sealer:
             return
         crash.reach(crash.Point.AFTER_SEAL)
         self.count += 1
-        self._window_to_ms = draft.to_ms
+        self._sealed_at_mono_ms = now.monotonic_ms
         self.sealed(sealed, any(reading.urgent for reading in contents.readings))
 
     def _draft(self, contents: Contents, position: Position, now: Instant) -> Draft:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -33,6 +34,7 @@ R = TypeVar("R")
 
 _RECENT_KEYS = 100_000
 _PRUNE_EVERY = 1_000
+_MOST_TRIMMED = 240  # an hour's batches, four times over: trimming runs once an hour
 
 
 __all__ = ["Contents", "Damaged", "Depth", "Heard", "NotKept", "Older", "Position", "SpoolError", "SpoolFile"]
@@ -309,7 +311,9 @@ class SpoolFile:
             db.execute("INSERT INTO envelope VALUES (?, ?)", (db.last_insert_rowid(), sealed.envelope))
             db.execute("DELETE FROM reading WHERE id <= ?", (last_id,))
             # Only those that the batch carries: one may have been noted since `head` was read.
-            db.execute("DELETE FROM event WHERE id IN (SELECT id FROM event ORDER BY id LIMIT ?)", (len(draft.events),))
+            carried = tuple(_event_encoder.encode(event) for event in draft.events)
+            if carried:
+                db.execute("DELETE FROM event WHERE body IN (SELECT value FROM carray(?))", (apsw.carray(carried),))
             db.execute(
                 "UPDATE spool SET last_seq = ?, last_hash = ?, window_to_ms = ?",
                 (sealed.seq, sealed.payload_sha256, draft.to_ms),
@@ -363,10 +367,17 @@ class SpoolFile:
                 db.execute(_UNCONFIRM_RANGE, (epoch, max(hole, through + 1), end))
             first = end + 1
 
-    def trim(self, keep_from_ms: int, keep_bytes: int) -> int:
-        """Delete confirmed batches sealed before `keep_from_ms`, and the oldest confirmed beyond `keep_bytes`."""
+    def trim(self, keep_from_ms: int, keep_bytes: int, *, most: int = _MOST_TRIMMED) -> int:
+        """Delete confirmed batches sealed before `keep_from_ms`, and the oldest confirmed beyond `keep_bytes`.
+
+        In order of sealing, and at most so many by their age: a clock that has jumped ten years ahead must not empty
+        in one go what is kept for a hub's restoration.
+        """
         with self._transaction() as db:
-            oldest = [int(row[0]) for row in db.execute(_TRIMMED, {"from": keep_from_ms, "keep": keep_bytes})]
+            rows: list[tuple[Any, ...]] = db.execute(_KEPT).fetchall()
+            aged = itertools.takewhile(lambda row: row[1] < keep_from_ms, itertools.islice(rows, most))
+            beyond = itertools.takewhile(lambda row: row[2] > keep_bytes, rows)
+            oldest = [int(row[0]) for row in max(list(aged), list(beyond), key=len)]
             forget(db, oldest)
             return len(oldest)
 
@@ -507,11 +518,9 @@ SELECT (SELECT count(*) FROM reading),
        (SELECT count(*) FROM header WHERE confirmed = 1 AND gone = ''),
        (SELECT sealed_at_ms FROM header WHERE confirmed = 0 AND gone = '' ORDER BY id LIMIT 1)
 """
-_TRIMMED = """
-SELECT id FROM (
-    SELECT header.id AS id, sealed_at_ms, sum(length(bytes)) OVER (ORDER BY header.id DESC) AS newer
-    FROM header JOIN envelope ON envelope.id = header.id WHERE confirmed
-) WHERE sealed_at_ms < :from OR newer > :keep
+_KEPT = """
+SELECT header.id, sealed_at_ms, sum(length(bytes)) OVER (ORDER BY header.id DESC) AS newer
+FROM header JOIN envelope ON envelope.id = header.id WHERE confirmed ORDER BY header.id
 """
 
 _encode = msgspec.msgpack.Encoder(enc_hook=to_plain).encode

@@ -44,7 +44,7 @@ class Bed:
 
     folder: Path
     broker: Mosquitto
-    extra_toml: str = "[seal]\nevery_s = 1.0\nidle_s = 1.0\nmost_readings = 25\n"
+    extra_toml: str = "[seal]\nevery_s = 1.0\nidle_s = 1.0\nmost_readings = 25\nunsynchronised_s = 0.0\n"
     village: SimGateway = field(default_factory=hamlet)
     hub_key: SigningKey = field(default_factory=SigningKey.generate)
     process: subprocess.Popen[bytes] | None = None
