@@ -241,12 +241,14 @@ def home_below(tmp_path: Path, name: str) -> Path:
 
 
 @asynccontextmanager
-async def running_hub(home: Path, dsn: str, broker_port: int) -> AsyncIterator[RunningHub]:
+async def running_hub(
+    home: Path, dsn: str, broker_port: int, *, broker_host: str = "127.0.0.1"
+) -> AsyncIterator[RunningHub]:
     """Run a hub in this process, for cases that look at its counters and do not kill it."""
     config = HubConfig(
         hub=HubIdentity(data=home),
         database=DatabaseSection(dsn=dsn, pool=4),
-        mqtt=Mqtt(port=broker_port),
+        mqtt=Mqtt(host=broker_host, port=broker_port),
         http=Http(port=0),
     )
     async with assemble_hub(config) as hub:
