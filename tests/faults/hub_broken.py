@@ -44,7 +44,7 @@ def no_dedup_key() -> None:
     def blind(admitted: Sequence[Admitted], _: object, keys: Mapping[Any, Any]) -> Verdict:
         return judge(admitted, {}, keys)
 
-    batches.judge = blind  # type: ignore[attr-defined]
+    batches.judge = blind  # type: ignore[assignment]
     insert = batches._SQL["insert"].replace(b"on conflict (gateway_id, epoch, seq) do nothing", b"")
     batches._SQL = {**batches._SQL, "insert": insert}  # type: ignore[misc]
     above = deliveries._SQL["above"].replace(b"select b.seq from", b"select distinct b.seq from")
@@ -53,7 +53,7 @@ def no_dedup_key() -> None:
 
 def no_restore_detection() -> None:
     """Serve whatever database is there as if it were the one of yesterday."""
-    incarnation.restored = lambda *_: None  # type: ignore[assignment]
+    incarnation.restored = lambda *_: None
 
 
 SWITCHES: Mapping[str, Callable[[], None]] = {
