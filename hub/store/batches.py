@@ -16,7 +16,7 @@ from hub.crash import Point, Reach, nowhere
 from hub.store.admission import Admitted, Chain, Held, Key, Outcome, Verdict, judge, neighbours
 from hub.store.database import Connection, Database, StoreUnavailable
 from hub.store.deliveries import Delivery, settle
-from hub.store.gaps import account, keep
+from hub.store.gaps import Account, account, keep
 from hub.store.incidents import DEFAULT_CAP, record_within
 from hub.store.locks import REGISTRY_LOCK, gateway_lock
 from hub.store.partitions import Partitions, months_of
@@ -85,10 +85,9 @@ class BatchStore:
             batch_numbers = await _insert(connection, [one.admitted for one in fresh], [c for _, c in verdict.new])
             numbers, found = await self._series.resolve(connection, [pair for one in fresh for pair in one.streams])
             observations = await _copy(connection, fresh, numbers, batch_numbers)
-            accounts = {batch_numbers[one.admitted.key]: account(one.admitted.batch) for one in fresh}
-            await keep(connection, {number: one for number, one in accounts.items() if one is not None})
             await record_within(connection, verdict.incidents, cap=self._incident_cap)
-            await _count(connection, admitted, fresh, numbers, verdict)
+            accounts = {batch_numbers[one.admitted.key]: account(one.admitted.batch) for one in fresh}
+            await _count(connection, admitted, fresh, numbers, verdict, accounts)
             deliveries = await settle(connection, {(one.gateway, one.batch.epoch) for one in admitted})
             self._reach(Point.BEFORE_COMMIT)
         self._series.remember(found)
@@ -203,8 +202,9 @@ async def _count(
     fresh: Sequence[_Unfolded],
     known: Mapping[StreamKey, Numbers],
     verdict: Verdict,
+    accounts: Mapping[int, Account | None],
 ) -> None:
-    """Write what follows from the group beside its rows: tallies, who was heard, chains that now close."""
+    """Write what follows from the group beside its rows: tallies, accounts, who was heard, chains that now close."""
     tally = Tally()
     for one in fresh:
         tally.add(one.columns, one.times_ms, one.numbers(known))
@@ -213,6 +213,7 @@ async def _count(
     }
     async with connection.pipeline():
         await tally.write(connection)
+        await keep(connection, {number: one for number, one in accounts.items() if one is not None})
         await connection.execute(_SQL["heard"], {"gateway": sorted({str(one.gateway) for one in admitted})})
         await connection.execute(_SQL["relink"], relinked)
 

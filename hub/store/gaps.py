@@ -86,8 +86,8 @@ async def keep(connection: Connection, accounts: Mapping[int, Account]) -> None:
             "batch_no": list(accounts),
             "expected": int_array(one.expected for one in values),
             "received": int_array(one.received for one in values),
-            "missed": [_json(one.missed) for one in values],
-            "gaps": [_json(one.gaps) for one in values],
+            "missed": [_json(one.missed) if one.missed else "{}" for one in values],
+            "gaps": [_json(one.gaps) if one.gaps else "[]" for one in values],
         },
     )
 

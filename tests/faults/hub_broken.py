@@ -44,7 +44,7 @@ def no_dedup_key() -> None:
     def blind(admitted: Sequence[Admitted], _: object, keys: Mapping[Any, Any]) -> Verdict:
         return judge(admitted, {}, keys)
 
-    batches.judge = blind  # type: ignore[assignment]
+    batches.judge = blind  # type: ignore[assignment, attr-defined]
     insert = batches._SQL["insert"].replace(b"on conflict (gateway_id, epoch, seq) do nothing", b"")
     batches._SQL = {**batches._SQL, "insert": insert}  # type: ignore[misc]
     above = deliveries._SQL["above"].replace(b"select b.seq from", b"select distinct b.seq from")

@@ -18,7 +18,9 @@ from hub.api.openapi import document
 from hub.metrics import Metrics
 from hub.store.batches import BatchStore
 from hub.store.database import Database
+from tests.hub.store.test_hub_gaps import batch
 from tests.hub.written import BEGAN_MS, SOURCE, Log, reading, series
+from wire.batch import Due, Event
 from wire.identity import SourceId
 from wire.reading import Quality, Undecoded
 
@@ -78,6 +80,20 @@ async def test_a_gateway_shows_what_is_missing(client: httpx.AsyncClient, databa
         {"epoch": log.epoch, "through": 1, "highest": 4, "missing": [{"first": 2, "last": 3}]}
     ]
     assert (shown["sources"], shown["last_heard_at"] is not None) == (1, True)
+
+
+@pytest.mark.postgres
+async def test_a_gateway_shows_its_gaps_and_why(client: httpx.AsyncClient, database: Database, log: Log) -> None:
+    assert (await get(client, "/gateways/gw-a/gaps"))["batches"] == 0
+    due = [Due(SOURCE, 10, 8, 2, "radio")]
+    told = [Event(BEGAN_MS, "gap", '{"cause": "evicted", "first_seq": 2, "last_seq": 2, "readings": 3}')]
+    await BatchStore(database).commit([batch(log, 1, 0, 1, due=due), batch(log, 3, 5, 6, events=told)])
+    shown = await get(client, "/gateways/gw-a/gaps")
+    assert shown["missing"] == [{"first": 2, "last": 2, "epoch": log.epoch}]
+    assert (shown["expected"], shown["received"], shown["missed"]) == (10, 8, {"radio": 2})
+    assert [(one["cause"], one["readings"]) for one in shown["told"]] == [("evicted", 3)]
+    later = await get(client, "/gateways/gw-a/gaps", **{"from": "2030-01-01T00:00:00Z"})
+    assert (later["batches"], later["missing"]) == (0, shown["missing"])
 
 
 @pytest.mark.postgres
@@ -190,6 +206,8 @@ BAD_QUESTIONS = [
     ("/nothing", 404),
     ("/gateways/NO_SUCH", 404),
     ("/gateways/%00", 422),
+    ("/gateways/NO_SUCH/gaps", 404),
+    ("/gateways/gw-a/gaps?from=2026-01-02T00:00:00Z&to=2026-01-01T00:00:00Z", 422),
     ("/gateways?limit=0", 422),
     ("/sources?gateway=%00", 422),
     ("/sources?placed=perhaps", 422),
@@ -242,7 +260,15 @@ async def test_extreme_times_are_answered(client: httpx.AsyncClient, database: D
 async def test_without_the_database_every_question_gets_503_and_a_reason(dsn: str) -> None:
     gone = Database(dsn, pool_size=2, patience_s=0.2)  # never opened: no connection will come
     async with client_of(gone) as client:
-        for path in ("/gateways", "/gateways/gw-a", "/sources", "/datastreams", "/datastreams/1", "/incidents"):
+        for path in (
+            "/gateways",
+            "/gateways/gw-a",
+            "/gateways/gw-a/gaps",
+            "/sources",
+            "/datastreams",
+            "/datastreams/1",
+            "/incidents",
+        ):
             answer = await client.get(f"/api/v1{path}")
             assert (answer.status_code, answer.headers["content-type"]) == (503, "application/problem+json")
             assert "database is not available" in answer.json()["detail"]
