@@ -124,7 +124,7 @@ class Bed:
     def batches(self) -> list[Batch]:
         """Every sealed batch, opened."""
         with closing(read_only(self.spool)) as db:
-            return self._opened([row[0] for row in db.execute("SELECT envelope FROM batch ORDER BY rowid")])
+            return self._opened([row[0] for row in db.execute("SELECT envelope FROM batch ORDER BY id")])
 
     def _opened(self, envelopes: list[bytes]) -> list[Batch]:
         verifier = self.key.public.verifier()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import enum
 import os
 import random
@@ -12,14 +13,21 @@ from pathlib import Path
 
 import pytest
 
+from bench.uplinks import hamlet
+from gateway.spool import recovery
 from gateway.spool.sqlite import Damaged, SpoolError
 from gateway.spool.store import SpoolFile
-from tests.faults.harness import Case, Oracle, seed, trials
+from tests.faults.gateway_bed import Sensors, bed, key_of
+from tests.faults.harness import Case, Oracle, poll, seed, trials
 from tests.gateway.gateway_readings import BOOT, GATEWAY, START_MS, reading
-from wire.batch import Clock, Draft, Gap, Software, open_batch
-from wire.identity import Epoch
+from tests.real_mosquitto import Mosquitto
+from wire.ack import Ack, holes, seal_ack
+from wire.batch import Batch, Clock, Draft, Gap, Software, open_batch
+from wire.identity import Epoch, GatewayId
 from wire.keys import SigningKey
+from wire.mqtt import Broker, Link, Terms
 from wire.reading import ClockState, Reading
+from wire.topics import Subject, Topic
 
 KEY = SigningKey.generate()
 _POSITIONS = 60
@@ -207,3 +215,68 @@ def test_a9_fails_with_the_verification_off(tmp_path: Path, filled: tuple[Path, 
     with pytest.raises((AssertionError, SpoolError)):
         run()
     case.print()
+
+
+def test_a9_fails_when_the_head_is_not_compared(
+    tmp_path: Path, filled: tuple[Path, Oracle[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cut log is then an older spool, and nobody is told: readings are lost in silence, numbers given out twice."""
+    monkeypatch.setattr(recovery, "behind", lambda *_: "")
+    case = Case(id="A9-broken:head_not_compared", seed=seed(903), trials=1)
+    source, oracle = filled
+    for name in _FILES:
+        shutil.copyfile(source / name, tmp_path / name)
+    os.truncate(tmp_path / "spool.db-wal", (tmp_path / "spool.db-wal").stat().st_size // 2)
+    numbers, gaps, _, file = starts_and_reads(tmp_path)
+    verdict = oracle.judge(numbers)
+    assert not covered(gaps, verdict.lost)
+    case.take(verdict)
+    case.print()
+    assert case.lost > 0
+    file.close()
+
+
+def acknowledged(epoch: Epoch, seqs: set[int]) -> Ack:
+    through = next(seq for seq in range(len(seqs) + 1) if seq + 1 not in seqs)
+    missing, highest = holes(through, sorted(seq for seq in seqs if seq > through))
+    village = hamlet().gateway_id
+    return Ack(
+        gateway=GatewayId(village), incarnation=1, epoch=epoch, through=through, highest=highest, missing=missing
+    )
+
+
+@pytest.mark.mosquitto
+async def test_a9_what_is_left_of_an_older_epoch_reaches_the_hub(tmp_path: Path, mosquitto: Mosquitto) -> None:
+    """The head is deleted under a real gateway: it goes on in a new epoch and delivers the old one's batches, too."""
+    case = Case(id="A9-older-epoch", seed=seed(904), trials=1)
+    with bed(tmp_path / "bed", mosquitto) as gateway:
+        gateway.start()
+        await asyncio.to_thread(gateway.wait_until_it_hears)
+        sensors = Sensors(mosquitto.port, per_s=200)
+        await asyncio.to_thread(sensors.burst, 100)
+        await asyncio.to_thread(poll, "sealed batches", lambda: len(gateway.batches()) >= 4)
+        gateway.kill()
+        (gateway.data / "spool.head").unlink()
+        gateway.start({"XOM_GATEWAY_HUB_RESEND_S": "1"})
+        arrived: list[Batch] = []
+        topic = str(Topic(gateway.village.gateway_id, Subject.BATCH))
+        async with Link(Broker(port=mosquitto.port), Terms(client_id="hub", subscriptions=[topic])) as link:
+            await asyncio.to_thread(sensors.burst, 20)
+            async with asyncio.timeout(60):
+                async for pack in link.packs(64):
+                    link.acknowledge(pack)
+                    arrived += [open_batch(message.payload, gateway.key.public.verifier()) for message in pack]
+                    for epoch in {batch.epoch for batch in arrived}:
+                        ack = acknowledged(epoch, {batch.seq for batch in arrived if batch.epoch == epoch})
+                        await link.publish(
+                            str(Topic(gateway.village.gateway_id, Subject.ACK)), seal_ack(ack, gateway.hub_key)
+                        )
+                    keys = {key_of(one) for batch in arrived for one in batch.readings()}
+                    if keys >= sensors.oracle.promised:
+                        break
+        gateway.kill()
+        assert len({batch.epoch for batch in arrived}) == 2
+        assert {"new_epoch", "salvaged"} <= {event.name for batch in arrived for event in batch.body.ev}
+        case.take(sensors.oracle.judge(keys))
+        case.take(sensors.oracle.judge(gateway.kept()))
+    case.close()
