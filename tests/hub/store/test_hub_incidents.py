@@ -8,6 +8,7 @@ import pytest
 
 from hub.store.database import Database
 from hub.store.incidents import Incident, IncidentKind, list_incidents, record
+from wire.batch import MAX_ENVELOPE_BYTES
 from wire.identity import GatewayId
 
 pytestmark = pytest.mark.postgres
@@ -49,4 +50,4 @@ async def test_the_cap_counts_per_gateway_and_kind(database: Database) -> None:
 async def test_of_huge_evidence_the_beginning_is_kept(database: Database) -> None:
     await record(database, [_malformed(bytes(1024 * 1024))])
     [found] = await list_incidents(database)
-    assert found.evidence_bytes == 256 * 1024
+    assert found.evidence_bytes == MAX_ENVELOPE_BYTES
