@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from typing import Any
 
 import msgspec
@@ -15,8 +14,7 @@ from hub.store.admission import Admitted
 from hub.store.incidents import Incident, IncidentKind
 from tests.hub.written import Log, series
 from wire import dsse
-from wire.batch import BATCH_TYPE, MAX_BODY_BYTES, MAX_ENVELOPE_BYTES, compress
-from wire.dictionary import BATCH_DICTIONARY
+from wire.batch import BATCH_TYPE, MAX_BODY_BYTES, MAX_ENVELOPE_BYTES, compress, decompress
 from wire.dsse import Envelope
 from wire.identity import GatewayId
 from wire.keys import SigningKey
@@ -41,8 +39,7 @@ def signed(payload: bytes, key: SigningKey = LOG.key, kind: str = BATCH_TYPE) ->
 
 def altered(**changes: Any) -> bytes:
     """The good batch with other words in its body, signed anew by its own gateway."""
-    inflater = zlib.decompressobj(wbits=-zlib.MAX_WBITS, zdict=BATCH_DICTIONARY)
-    body = msgspec.msgpack.decode(inflater.decompress(Envelope.decode(GOOD).payload))
+    body = msgspec.msgpack.decode(decompress(Envelope.decode(GOOD).payload))
     return signed(compress(msgspec.msgpack.encode(body | changes)))
 
 
