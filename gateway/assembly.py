@@ -172,11 +172,19 @@ def _devices(config: Config, library: ProfileLibrary) -> tuple[dict[SourceId, fl
     """Return each configured device's interval, s, and profile; raises ConfigError for an unknown profile."""
     intervals: dict[SourceId, float] = {}
     profiles: dict[SourceId, str] = {}
+    if not (library.root / "vendors").is_dir():
+        raise ConfigError(
+            f"codecs.library: there is no device library at {library.root} (a folder with vendors/ in it)"
+        )
     for device in config.device:
+        if device.profile not in library:
+            raise ConfigError(
+                f"device {device.dev_eui}: no profile {device.profile!r}; `xom profile list` shows what there is"
+            )
         try:
             profile = library.profile(device.profile)
         except ProfileError as error:
-            raise ConfigError(f"device {device.dev_eui}: {error}; `xom profile list` shows the profiles") from error
+            raise ConfigError(f"device {device.dev_eui}: {error}") from error
         source = device.dev_eui.source
         profiles[source] = device.profile
         intervals[source] = float(profile.interval_s if device.interval_s is None else device.interval_s)

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
+import apsw
 import msgspec
 import typer
 
@@ -131,8 +132,11 @@ def _look(path: Path | None) -> tuple[Config, SpoolFile]:
     try:
         file = SpoolFile(spool_path(settings), settings.gateway.id, SigningKey.read(key_path(settings)))
         file.open_to_read()
+        file.position()  # SQLite opens anything; only reading tells whether it is a spool
     except (SpoolError, KeyProblem) as error:
         raise _stop(str(error)) from error
+    except apsw.Error as error:
+        raise _stop(f"{spool_path(settings)} cannot be read: {error}") from error
     return settings, file
 
 

@@ -82,7 +82,7 @@ class Sealing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     every_s: float = 60.0
     idle_s: float = 300.0
     most_readings: int = 200
-    unsynchronised_s: float = 900.0
+    unsynchronised_s: float = 60.0
 
 
 class Retention(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -91,9 +91,14 @@ class Hub:
 async def database_of(config: Config) -> AsyncIterator[str]:
     """Yield the DSN of the configured database, starting the embedded one when none is configured; migrated."""
     async with AsyncExitStack() as stack:
-        dsn = config.database.dsn or await stack.enter_async_context(embedded_postgres(config.hub.data / "postgres"))
+        dsn = config.database.dsn or await stack.enter_async_context(embedded_postgres(embedded_data(config)))
         await migrate(dsn)
         yield dsn
+
+
+def embedded_data(config: Config) -> Path:
+    """Where the embedded server keeps its cluster."""
+    return config.hub.data / "postgres"
 
 
 @asynccontextmanager

@@ -7,7 +7,7 @@ import contextlib
 import signal
 import sys
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -17,12 +17,12 @@ import structlog
 import typer
 
 from hub.api.serving import ServingError
-from hub.assembly import assemble, database_of
+from hub.assembly import assemble, database_of, embedded_data
 from hub.broker import BrokerError
 from hub.config import Config, load_config
 from hub.registry.files import RegistryError, read_registry
 from hub.store.database import Database, StoreUnavailable, open_database
-from hub.store.embedded import EmbeddedError
+from hub.store.embedded import EmbeddedError, running_server
 from hub.store.gaps import Gaps, list_gaps
 from hub.store.identity import begin_incarnation
 from hub.store.migrate import MigrationError
@@ -188,8 +188,11 @@ async def _load(config: Config, file: Path) -> dict[str, int]:
 
 @asynccontextmanager
 async def _database(config: Config) -> AsyncIterator[Database]:
-    async with database_of(config) as dsn, open_database(dsn) as database:
-        yield database
+    """Open the database, beside a running hub where there is one."""
+    beside = None if config.database.dsn else running_server(embedded_data(config))
+    async with AsyncExitStack() as stack:
+        dsn = beside if beside is not None else await stack.enter_async_context(database_of(config))
+        yield await stack.enter_async_context(open_database(dsn))
 
 
 def _read(path: Path | None) -> Config:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 from rich.console import Console, Group
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -27,7 +28,7 @@ _SHOWN = ("water_distance", "water_depth", "electrical_conductivity", "dissolved
 async def show(demo: Demo) -> None:
     """Draw until cancelled: a table on a terminal, a line every ten seconds elsewhere."""
     host, port = demo.broker
-    typer.echo(f"broker    {host}:{port}\nAPI       {demo.hub.address}/api/v1  (described at {demo.hub.address}/docs)")
+    typer.echo(f"broker    {host}:{port}\nAPI       {demo.hub.address}/api/v1  (OpenAPI: /api/v1/openapi.json)")
     typer.echo(f"commune   {len(demo.gateways)} gateways, all simulated; Ctrl-C stops")
     if not sys.stdout.isatty():
         while True:
@@ -57,5 +58,6 @@ def _table(rows: list[Latest]) -> Table:
     for row in rows:
         value = "–" if row.value is None else f"{row.value:g}"
         at = row.observed_at.astimezone(UTC).strftime("%m-%d %H:%M")
-        table.add_row(row.unit_name, row.source_name, row.observed_property, value, row.unit, row.quality, at)
+        cells = (row.unit_name, row.source_name, row.observed_property, value, row.unit, row.quality, at)
+        table.add_row(*map(escape, cells))  # [pH] is a unit here, not markup
     return table

@@ -102,6 +102,8 @@ class Delivery:
         """Why batches do not flow, "" when they do."""
         if self._link is not None and not self._link.connected:
             return self._link.problem
+        if not self.problem and self.window.unanswered:
+            return "hub not taking data: it has not acknowledged a batch sent three times; ours are kept"
         return self.problem
 
     def take(self, sealed: Sealed, urgent: bool) -> None:
@@ -156,7 +158,8 @@ class Delivery:
                 continue
             self._wake.clear()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), self._wake_in(time.monotonic()))
+                # Not wait_for: on Python 3.11 it can swallow the cancellation that ends us.
+                await _woken(self._wake, self._wake_in(time.monotonic()))
 
     @property
     def _windows(self) -> list[DeliveryWindow]:
@@ -232,3 +235,9 @@ class Delivery:
             log.warning("watermark not noted", problem=str(error))
         crash.reach(crash.Point.AFTER_CONFIRM)
         self._wake.set()
+
+
+async def _woken(event: asyncio.Event, within_s: float | None) -> None:
+    """Wait for the event; raises TimeoutError."""
+    async with asyncio.timeout(within_s):
+        await event.wait()

@@ -21,6 +21,7 @@ from wire.identity import Epoch
 
 _MISSING_GRACE_S = 2.0  # an ack may cross a batch on the wire: what was sent just now is not missing yet
 _LONGEST_RESEND_S = 900.0
+_UNANSWERED = 3  # sendings of one batch without an acknowledgement: the hub is not taking data
 _MOST_URGENT = 1_000  # alarms that overtake; beyond that many at once, order is all that is left to them
 
 
@@ -155,6 +156,11 @@ class DeliveryWindow:
     def in_flight(self) -> int:
         """Batches sent whose storing the hub has not confirmed."""
         return len(self._flights)
+
+    @property
+    def unanswered(self) -> bool:
+        """Whether a batch has been sent three times and more without a word from the hub."""
+        return any(flight.attempts >= _UNANSWERED for flight in self._flights.values())
 
     def _choose(self, now: float) -> int | None:
         alarms = self._due_alarms(now)

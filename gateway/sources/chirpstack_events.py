@@ -282,11 +282,14 @@ def _link(event: _Event) -> Link:
 
 
 def _status_quantities(event: _Event) -> tuple[Quantity, ...]:
-    """DevStatusAns: link margin in dB, battery in % unless the device cannot tell or has mains (LoRaWAN 1.0.4, 5.5)."""
+    """DevStatusAns: link margin in dB, battery in % unless the device cannot tell or has mains (LoRaWAN 1.0.4, 5.5).
+
+    The battery has a name of its own: many devices also send one in their payload, at the same instant.
+    """
     margin = Quantity("link_margin", "dB", float(event.margin))
     if event.battery_level_unavailable or event.external_power_source:
         return (margin,)
-    return (margin, Quantity("battery_level", "%", round(event.battery_level, 2)))
+    return (margin, Quantity("status_battery_level", "%", round(event.battery_level, 2)))
 
 
 def _key(kind: str, identity: bytes) -> bytes:

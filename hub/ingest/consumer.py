@@ -95,7 +95,7 @@ class Consumer:
 
     async def _take(self, messages: Sequence[Message]) -> None:
         """Store a group, as often as it takes, then acknowledge it to the broker and to the gateways."""
-        backoff = Backoff(first_s=0.2, longest_s=15.0)
+        backoff = Backoff(first_s=0.2, longest_s=5.0)
         while True:
             try:
                 admitted, refused = await self._judge(messages)

@@ -17,6 +17,7 @@ Connection = psycopg.AsyncConnection[TupleRow]
 
 POOL_MIN: Final = 2
 READ_LIMIT_S: Final = 30
+RECONNECT_S: Final = 8.0
 _REMEDY: Final = (
     "Check that PostgreSQL runs and that [database] dsn names it; "
     "meanwhile the hub acknowledges nothing and tries again by itself."
@@ -65,6 +66,8 @@ class Database:
             min_size=min(POOL_MIN, pool_size),
             max_size=pool_size,
             timeout=patience_s,
+            # The pool doubles its waits until then and starts anew: a long outage must not cost minutes after it.
+            reconnect_timeout=RECONNECT_S,
             configure=_configure,
             # A round trip per use, so that a restarted server costs one reconnection and not one failed commit each.
             check=AsyncConnectionPool.check_connection,

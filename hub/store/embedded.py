@@ -34,6 +34,7 @@ _LEAVING_S: Final = 30.0  # how long a server whose hub died may take for its la
 _NOTICED_S: Final = 1.0  # by then it has read its parent-death signal
 _FAST_STOP_S: Final = 60.0
 _STOPPING: Final = "stopping"
+_READY: Final = "ready"
 _PID_FILE_LINES: Final = 8  # pid, data, start, port, socket directory, address, shared memory, status
 
 # For a small machine, but nothing traded for speed: with fsync and synchronous_commit a committed batch survives a
@@ -94,7 +95,16 @@ class _PidFile:
     """What `postmaster.pid` says (PostgreSQL's pidfile.h)."""
 
     pid: int
+    sockets: str
     status: str
+
+
+def running_server(data: Path) -> str | None:
+    """Return the DSN of the server that a running hub keeps on `data`, None where there is none."""
+    found = _read_pid_file(data)
+    if found is None or found.status != _READY or not _serves(found.pid, data):
+        return None
+    return _dsn(Path(found.sockets))
 
 
 @asynccontextmanager
@@ -235,7 +245,7 @@ def _read_pid_file(data: Path) -> _PidFile | None:
     if not lines[0].strip().isdigit():
         return None  # torn by a power cut; PostgreSQL clears it away itself
     lines += [""] * (_PID_FILE_LINES - len(lines))
-    return _PidFile(pid=int(lines[0]), status=lines[7].strip())
+    return _PidFile(pid=int(lines[0]), sockets=lines[4].strip(), status=lines[7].strip())
 
 
 def _serves(pid: int, data: Path) -> bool:
@@ -284,16 +294,20 @@ async def _wait_until_ready(server: asyncio.subprocess.Process, data: Path) -> N
     """Return once the server takes connections, however long its crash recovery needs; raises EmbeddedError."""
     while server.returncode is None:
         found = _read_pid_file(data)
-        if found is not None and found.pid == server.pid and found.status == "ready":
+        if found is not None and found.pid == server.pid and found.status == _READY:
             return
         await asyncio.sleep(_POLL_S)
     said = await asyncio.to_thread((data / "start.log").read_text, errors="replace")
     raise EmbeddedError(f"PostgreSQL does not start on {data}: {said.strip()[-800:]} (more in {data / 'log'})")
 
 
+def _dsn(sockets: Path) -> str:
+    return make_conninfo("", host=str(sockets), user=_ROLE, dbname=DATABASE)
+
+
 async def _database(sockets: Path) -> str:
     """Make our database when there is none and return its DSN."""
-    dsn = make_conninfo("", host=str(sockets), user=_ROLE, dbname=DATABASE)
+    dsn = _dsn(sockets)
     async with await psycopg.AsyncConnection.connect(dsn, dbname="postgres", autocommit=True) as connection:
         cursor = await connection.execute("select from pg_database where datname = %s", [DATABASE])
         if cursor.rowcount == 0:

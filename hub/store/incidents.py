@@ -40,7 +40,7 @@ class Incident:
     """Something to keep evidence of.
 
     `gateway` is None where nobody enrolled is concerned: a claimed name belongs into `detail`, since anyone can claim
-    as many as they like. Of `evidence` the first 256 KiB are kept.
+    as many as they like. Of `evidence` the first 255 KiB are kept.
     """
 
     kind: IncidentKind

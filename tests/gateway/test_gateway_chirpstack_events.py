@@ -161,7 +161,7 @@ def test_the_other_events_keep_their_facts_and_no_link() -> None:
 
 def test_a_status_gives_margin_and_battery_unless_the_device_cannot_tell() -> None:
     margin = Quantity("link_margin", "dB", -3.0)
-    assert read("status", STATUS).quantities == (margin, Quantity("battery_level", "%", 75.25))
+    assert read("status", STATUS).quantities == (margin, Quantity("status_battery_level", "%", 75.25))
     assert read("status", STATUS | {"batteryLevelUnavailable": True}).quantities == (margin,)
     assert read("status", STATUS | {"externalPowerSource": True, "batteryLevel": 0}).quantities == (margin,)
 
