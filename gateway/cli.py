@@ -16,6 +16,7 @@ import typer
 from gateway.assembly import key_path, spool_path
 from gateway.config import Config, read
 from gateway.sources.chirpstack_events import MALFORMED
+from gateway.spool.sqlite import Damaged
 from gateway.spool.store import Depth, Heard, Position, SpoolError, SpoolFile
 from gateway.status import Running, StatusFile
 from wire.batch import Gap
@@ -135,8 +136,9 @@ def _look(path: Path | None) -> tuple[Config, SpoolFile]:
         file.position()  # SQLite opens anything; only reading tells whether it is a spool
     except (SpoolError, KeyProblem) as error:
         raise _stop(str(error)) from error
-    except apsw.Error as error:
-        raise _stop(f"{spool_path(settings)} cannot be read: {error}") from error
+    except (apsw.Error, Damaged) as error:
+        problem = f"{spool_path(settings)} cannot be read ({error}); the gateway saves what it can at its next start"
+        raise _stop(problem) from error
     return settings, file
 
 
