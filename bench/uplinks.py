@@ -15,7 +15,6 @@ from simulators.commune import SimGateway, build_commune
 from simulators.faults import Faults
 from simulators.simulation import Published, Simulation
 
-SENSORS = 18
 _SEED = 1
 _START_MS = 1_740_268_800_000  # 2025-02-23, as everywhere in the simulators
 _STEP_MS = 600_000

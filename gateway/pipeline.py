@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Mapping
-from typing import Protocol
 
 import structlog
 
@@ -36,14 +35,6 @@ _FIRST_RETRY_S = 0.5
 _LAST_RETRY_S = 20.0
 _TRIM_EVERY_S = 3600.0
 _DAY_MS = 86_400_000
-
-
-class Profiles(Protocol):
-    """Which profile decodes which source."""
-
-    def get(self, source: SourceId, /) -> str | None:
-        """Return the profile's name, None for a device that nobody has named."""
-        ...
 
 
 async def carry(

@@ -9,7 +9,6 @@ from typing import Any, Final, Self
 
 import psycopg
 from psycopg import errors
-from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
@@ -130,9 +129,3 @@ async def open_database(dsn: str, *, pool_size: int = 8, patience_s: float = 5.0
 
 async def _configure(connection: psycopg.AsyncConnection[Any]) -> None:
     await connection.execute("set timezone to 'UTC'")
-
-
-def without_secrets(dsn: str) -> str:
-    """Return a DSN fit for a log line or an error."""
-    parts = conninfo_to_dict(dsn)
-    return " ".join(f"{name}={value}" for name, value in parts.items() if name not in {"password", "passfile"})
