@@ -30,13 +30,22 @@ class Checkpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     root: str
 
 
+class Anchor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A stored batch that an acknowledgement is bound to: its sequence, and the SHA-256 of its payload in hex."""
+
+    seq: Annotated[int, msgspec.Meta(ge=1, le=2**62)]
+    sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+
+
 class Ack(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The hub has committed every batch of `epoch` up to `highest`, except those in `missing`.
 
-    `through` is the watermark: no hole lies at or below it. `missing` are inclusive ranges between it and `highest`,
-    which is the highest sequence stored, or the end of the last range named when there are too many. `incarnation` (ms
-    UTC when this life of the hub began) rises when the hub is restored from a backup: only then may `through` be lower
-    than before.
+    `through` is the watermark: no unaccounted hole and no broken link lies at or below it. `anchor` is the highest
+    stored batch there, None when none is. `broken` is the batch after `through` when it is stored and follows another
+    predecessor than the stored one, else 0. `missing` are inclusive ranges between `through` and `highest`, which is
+    the highest sequence stored, or the end of the last range named when there are too many. `incarnation` (ms UTC when
+    this life of the hub began) rises when the hub is restored from a backup: only then may `through` be lower than
+    before. Decisions 007 and 010.
     """
 
     gateway: GatewayId
@@ -45,6 +54,8 @@ class Ack(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     through: Seq
     highest: Seq
     missing: tuple[tuple[Seq, Seq], ...] = ()
+    anchor: Anchor | None = None
+    broken: Seq = 0
     checkpoint: Checkpoint | None = None
 
 
@@ -68,6 +79,10 @@ def open_ack(data: bytes, gateway: GatewayId, verifier: Verifier) -> Ack:
         if not (below < first <= last or below == first == ack.highest):
             raise AckError(f"its ranges do not rise from {ack.through} to {ack.highest}")
         below = last
+    if ack.anchor is not None and ack.anchor.seq > ack.through:
+        raise AckError(f"its anchor {ack.anchor.seq} lies above its watermark {ack.through}")
+    if ack.broken and not ack.through < ack.broken <= ack.highest:
+        raise AckError(f"its broken link {ack.broken} does not lie between {ack.through} and {ack.highest}")
     return ack
 
 
