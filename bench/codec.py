@@ -18,10 +18,10 @@ import msgspec
 from bench import machine
 from bench.report import Cell, Report, Table
 from bench.uplinks import hamlet, published
-from gateway.codecs.client import CodecWorker
-from gateway.codecs.engine import Engine, Limits
-from gateway.codecs.errors import DecodeError
-from gateway.codecs.profiles import ProfileLibrary
+from codec.client import CodecWorker
+from codec.engine import Engine, Limits
+from codec.errors import DecodeError
+from codec.profiles import ProfileLibrary
 from simulators.chirpstack import Up
 from wire.identity import DevEui
 from wire.reading import ClockState, Frame, Kind, Link

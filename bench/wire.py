@@ -21,9 +21,9 @@ import msgspec
 
 from bench.report import Cell, Report, Table
 from bench.uplinks import hamlet, published
+from codec.client import CodecWorker
+from codec.profiles import ProfileLibrary
 from gateway.clock import Instant
-from gateway.codecs.client import CodecWorker
-from gateway.codecs.profiles import ProfileLibrary
 from gateway.due import DueLedger
 from gateway.sources.chirpstack_events import parse
 from simulators.commune import SimGateway

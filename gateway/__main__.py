@@ -20,10 +20,10 @@ footprint.import_without("rich", "structlog")
 footprint.import_without("typing_extensions", "msgspec")
 
 # ruff: noqa: E402
+from codec.errors import ProfileError
 from gateway import crash
 from gateway.assembly import assemble
 from gateway.clock import SystemClock
-from gateway.codecs.errors import ProfileError
 from gateway.config import Config, read
 from gateway.logs import write_logs
 from gateway.spool.store import SpoolError

@@ -9,12 +9,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from codec.client import CodecWorker
+from codec.engine import Limits
+from codec.errors import ProfileError
+from codec.profiles import ProfileLibrary
 from gateway import pipeline
 from gateway.clock import Clock
-from gateway.codecs.client import CodecWorker
-from gateway.codecs.engine import Limits
-from gateway.codecs.errors import ProfileError
-from gateway.codecs.profiles import ProfileLibrary
 from gateway.config import Config
 from gateway.delivery.client import Delivery
 from gateway.delivery.window import DeliveryWindow

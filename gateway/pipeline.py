@@ -16,9 +16,9 @@ from collections.abc import Awaitable, Mapping
 
 import structlog
 
+from codec.client import CodecWorker
 from gateway import crash
 from gateway.clock import Clock
-from gateway.codecs.client import CodecWorker
 from gateway.delivery.client import Delivery
 from gateway.sources.chirpstack import ChirpStackSource, Pack
 from gateway.spool.sealing import Sealer

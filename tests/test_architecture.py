@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-ROOMS = ("wire", "gateway", "hub", "simulators", "device_profiles", "bench", "xom")
+ROOMS = ("wire", "codec", "gateway", "hub", "simulators", "device_profiles", "bench", "xom")
 MODULES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 NO_NOUN = {"utils", "util", "helpers", "helper", "common", "misc", "tools", "base", "shared", "stuff"}
 

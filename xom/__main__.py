@@ -9,7 +9,7 @@ import typer
 
 _ROOMS = {
     "gateway": ("gateway.cli", "gateway_app", "gateway", "Run this hamlet's gateway, look at it and at its spool."),
-    "profile": ("gateway.codecs.cli", "profile_app", "gateway", "List, test and try device profiles."),
+    "profile": ("codec.cli", "profile_app", "gateway", "List, test and try device profiles."),
     "hub": ("hub.cli", "hub_app", "hub", "Serve the hub, migrate its database, load its registry."),
     "sim": ("simulators.cli", "sim_app", "sim", "Simulate a commune without hardware."),
     "bench": ("bench.cli", "bench_app", "gateway,hub,sim", "Measure, each figure beside its limit."),

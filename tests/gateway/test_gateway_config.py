@@ -9,9 +9,9 @@ from typing import Any, get_args, get_origin, get_type_hints
 import msgspec
 import pytest
 
+from codec.profiles import ProfileLibrary
 from gateway.assembly import assemble
 from gateway.clock import SystemClock
-from gateway.codecs.profiles import ProfileLibrary
 from gateway.config import Config, read
 from wire.configuration import ConfigError
 from wire.keys import Algorithm, SigningKey

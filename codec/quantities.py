@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from gateway.codecs.errors import DecodeError
+from codec.errors import DecodeError
 from wire.reading import Quality, Quantity, Undecoded
 
 FaultQuality = Literal["no_sensor", "invalid", "sensor_fault"]

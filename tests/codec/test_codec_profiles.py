@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 import device_profiles
-from gateway.codecs.errors import ProfileError
-from gateway.codecs.profiles import ProfileLibrary, codec_id
+from codec.errors import ProfileError
+from codec.profiles import ProfileLibrary, codec_id
 
 TREE = Path(device_profiles.__path__[0])
 

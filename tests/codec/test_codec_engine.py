@@ -2,8 +2,8 @@
 
 import pytest
 
-from gateway.codecs.engine import Engine, Limits
-from gateway.codecs.errors import DecodeError
+from codec.engine import Engine, Limits
+from codec.errors import DecodeError
 from wire.reading import Undecoded
 
 

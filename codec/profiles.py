@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 import msgspec
 
 import device_profiles
-from gateway.codecs.errors import ProfileError
-from gateway.codecs.quantities import Lengths, Overlay, QuantityRule
+from codec.errors import ProfileError
+from codec.quantities import Lengths, Overlay, QuantityRule
 
 _T = TypeVar("_T")
 

@@ -18,11 +18,11 @@ from typing import Final, Self
 
 import msgspec
 
-import gateway
-from gateway.codecs.engine import Limits
-from gateway.codecs.errors import ProfileError, WorkerError
-from gateway.codecs.profiles import DeviceProfile, ProfileLibrary
-from gateway.codecs.worker import Answer, Item, Load, Pack
+import codec
+from codec.engine import Limits
+from codec.errors import ProfileError, WorkerError
+from codec.profiles import DeviceProfile, ProfileLibrary
+from codec.worker import Answer, Item, Load, Pack
 from wire.reading import Frame, Kind, Reading, Undecoded
 
 # A frame, and the name of its device's profile; None where the device is not enrolled.
@@ -176,7 +176,7 @@ class CodecWorker:
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "gateway.codecs.worker",
+            "codec.worker",
             msgspec.json.encode(self._limits).decode(),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
@@ -236,6 +236,6 @@ def _stdout(process: asyncio.subprocess.Process) -> asyncio.StreamReader:
 
 def _environment() -> dict[str, str]:
     """Only what finds the code: a codec that broke out would find no secret of the gateway in there."""
-    root = str(Path(gateway.__path__[0]).parent)
+    root = str(Path(codec.__path__[0]).parent)
     path = os.environ.get("PYTHONPATH")
     return {"PYTHONPATH": root if path is None else f"{root}{os.pathsep}{path}", "PYTHONDONTWRITEBYTECODE": "1"}

@@ -9,11 +9,11 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from gateway.codecs.engine import Engine, Limits
-from gateway.codecs.errors import DecodeError, ProfileError
-from gateway.codecs.profiles import ProfileLibrary
-from gateway.codecs.quantities import check_payload, read_quantities
-from gateway.codecs.vectors import Outcome, run_tree
+from codec.engine import Engine, Limits
+from codec.errors import DecodeError, ProfileError
+from codec.profiles import ProfileLibrary
+from codec.quantities import check_payload, read_quantities
+from codec.vectors import Outcome, run_tree
 from wire.reading import Quantity
 
 profile_app = typer.Typer(

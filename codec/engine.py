@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from gateway.codecs.errors import DecodeError
+from codec.errors import DecodeError
 from wire.reading import Undecoded
 
 # Appended to the codec inside its own ES module, as ChirpStack does. The errors are turned into text in here, under

@@ -1,6 +1,6 @@
 """The codec worker: a process of its own, so that whatever a codec does, the gateway goes on.
 
-`python -m gateway.codecs.worker [limits as JSON]` reads requests on stdin and answers on stdout, each a msgpack
+`python -m codec.worker [limits as JSON]` reads requests on stdin and answers on stdout, each a msgpack
 value behind its length (4 bytes, big-endian). It says one empty answer when ready and ends when stdin closes.
 It imports as little as it can: no network, no logging, no database.
 """
@@ -14,9 +14,9 @@ from typing import BinaryIO, Final
 
 import msgspec
 
-from gateway.codecs.engine import Engine, Limits
-from gateway.codecs.errors import DecodeError
-from gateway.codecs.quantities import Overlay, check_payload, read_quantities
+from codec.engine import Engine, Limits
+from codec.errors import DecodeError
+from codec.quantities import Overlay, check_payload, read_quantities
 from wire.reading import Quantity, Undecoded
 
 # A codec that meets its limit this often in a row sits out the rest of the pack: a pack stays far below the deadline.

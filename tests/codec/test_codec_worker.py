@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.codecs.client import CodecWorker
-from gateway.codecs.engine import Limits
-from gateway.codecs.profiles import ProfileLibrary
+from codec.client import CodecWorker
+from codec.engine import Limits
+from codec.profiles import ProfileLibrary
 from wire.identity import SourceId
 from wire.reading import ClockState, Frame, Kind, Link, Quality, Undecoded
 
@@ -217,7 +217,7 @@ async def test_more_frames_than_a_pack_holds_keep_their_order(library: ProfileLi
 
 def test_the_worker_ends_with_its_input_and_imports_no_network() -> None:
     script = (
-        "import sys, gateway.codecs.worker as worker; worker.main();"
+        "import sys, codec.worker as worker; worker.main();"
         "print(sorted({'socket', 'asyncio', 'typer', 'structlog', 'paho', 'apsw', 'threading'} & set(sys.modules)),"
         " file=sys.stderr)"
     )

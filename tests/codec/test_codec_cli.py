@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import device_profiles
-from gateway.codecs.cli import profile_app
+from codec.cli import profile_app
 
 TREE = str(device_profiles.__path__[0])
 

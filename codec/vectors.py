@@ -9,8 +9,8 @@ from typing import Any, Final
 
 import msgspec
 
-from gateway.codecs.engine import Engine, Limits
-from gateway.codecs.errors import DecodeError
+from codec.engine import Engine, Limits
+from codec.errors import DecodeError
 
 _FUNCTIONS: Final = {"test_decode_": "decodeUplink", "test_encode_": "encodeDownlink"}
 

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import device_profiles
-from gateway.codecs.engine import Decoded, Engine, Limits
-from gateway.codecs.errors import DecodeError
-from gateway.codecs.profiles import ProfileLibrary
-from gateway.codecs.quantities import check_payload, read_quantities
-from gateway.codecs.vectors import Outcome, run_tree, same
+from codec.engine import Decoded, Engine, Limits
+from codec.errors import DecodeError
+from codec.profiles import ProfileLibrary
+from codec.quantities import check_payload, read_quantities
+from codec.vectors import Outcome, run_tree, same
 from wire.reading import Undecoded
 
 TREE = Path(device_profiles.__path__[0])

@@ -3,10 +3,10 @@
 import msgspec
 import pytest
 
-from gateway.codecs.engine import Engine, Limits
-from gateway.codecs.errors import DecodeError
-from gateway.codecs.profiles import ProfileLibrary
-from gateway.codecs.quantities import Overlay, QuantityRule, check_payload, read_quantities
+from codec.engine import Engine, Limits
+from codec.errors import DecodeError
+from codec.profiles import ProfileLibrary
+from codec.quantities import Overlay, QuantityRule, check_payload, read_quantities
 from wire.reading import Quality, Quantity, Undecoded
 
 LIBRARY = ProfileLibrary()
