@@ -1,7 +1,8 @@
 """Device profiles on disk: the ChirpStack vendor tree, and our quantities beside it.
 
-A profile is named `<vendor>/<device>` (last firmware) or `<vendor>/<device>@<firmware>`. Nothing is parsed before it is
-asked for, so a library of hundreds of devices opens at once. An unknown key in a file is refused by name.
+A profile is named `<vendor>/<device>` (last firmware) or `<vendor>/<device>@<firmware>`; with a device's own map it is
+named `<either>+<first 8 hex of the map's SHA-256>`. Nothing is parsed before it is asked for, so a library of hundreds
+of devices opens at once. An unknown key in a file is refused by name.
 """
 
 from __future__ import annotations
@@ -9,24 +10,29 @@ from __future__ import annotations
 import hashlib
 import tomllib
 from collections.abc import Iterable
+from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
 import device_profiles
+from codec.device_map import DeviceMap
 from codec.errors import ProfileError
-from codec.quantities import Lengths, Overlay, QuantityRule
+from codec.quantities import Lengths, Overlay, QuantityRule, SalinityRule, rule_problem
 
 _T = TypeVar("_T")
+MapNeed = Literal["none", "optional", "required"]
 
 
 class DeviceProfile(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One device with one firmware: how its frames are decoded and what its numbers mean.
 
     `codec` is `<vendor>/<codec>@<first 16 hex of the script's SHA-256>`, or "" with `script` None where the firmware
-    has no codec. `interval_s` is the expected time between uplinks.
+    has no codec. `interval_s` is the expected time between uplinks. `history_tolerance_s` is how far a stored record's
+    time may lie from the live sample that it repeats, None for half the interval. `device_map` says whether the device
+    needs a map of its own.
     """
 
     name: str
@@ -36,6 +42,8 @@ class DeviceProfile(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     script: str | None
     interval_s: int
     overlay: Overlay
+    history_tolerance_s: int | None = None
+    device_map: MapNeed = "none"
 
 
 class _Firmware(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -57,9 +65,13 @@ class _DeviceFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class _QuantitiesFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`quantities/<vendor>/<device>.toml`. `metadata` lists the fields of data that are not quantities."""
+    """`quantities/<vendor>/<device>.toml`. `metadata` lists the fields of data that are not quantities; `*` matches."""
 
     interval_s: int
+    history_tolerance_s: int | None = None
+    device_map: MapNeed = "none"
+    firmware_fields: tuple[str, ...] = ()
+    salinity: SalinityRule | None = None
     payload: dict[str, dict[int, tuple[int, ...] | Lengths]] = {}
     metadata: tuple[str, ...] = ()
     quantity: tuple[QuantityRule, ...] = ()
@@ -75,6 +87,8 @@ class ProfileLibrary:
     def __contains__(self, name: object) -> bool:
         if not isinstance(name, str):
             return False
+        if "+" in name:
+            return name in self._profiles
         vendor, _, device = name.partition("@")[0].partition("/")
         if not (_is_slug(vendor) and _is_slug(device) and self._device_path(vendor, device).is_file()):
             return False
@@ -97,15 +111,45 @@ class ProfileLibrary:
             known = self._profiles[name] = self._load(name)
         return known
 
+    def layouts(self, name: str) -> tuple[str, ...]:
+        """The profiles that a frame of this device may be of: one, or one for each codec where no firmware is named.
+
+        Firmwares that share a codec are one layout, named by the last of them. Raises ProfileError.
+        """
+        base, _, mapped = name.partition("+")
+        if "@" in base:
+            return (name,)
+        vendor, _, device = base.partition("/")
+        last = {firmware.codec: firmware.version for firmware in self._device(vendor, device).firmware}
+        if len(last) < 2:
+            return (name,)
+        return tuple(f"{base}@{version}{'+' if mapped else ''}{mapped}" for version in last.values())
+
+    def with_map(self, name: str, device_map: DeviceMap) -> str:
+        """Make the profile of one device with its own map known, for every layout; returns its name. ProfileError."""
+        mark = f"+{device_map.digest[:8]}"
+        for layout in {name, *self.layouts(name)}:
+            plain = self.profile(layout)
+            if plain.device_map == "none":
+                raise ProfileError(f"{plain.name} takes no map: its frames say what they hold")
+            codec, _, digest = plain.codec.partition("@")
+            self._profiles[f"{layout}{mark}"] = msgspec.structs.replace(
+                plain,
+                name=f"{plain.name}{mark}",
+                codec=f"{codec}{mark}@{digest}",
+                overlay=_mapped(plain.overlay, device_map),
+            )
+        return f"{name}{mark}"
+
     def check(self, names: Iterable[str] | None = None) -> None:
         """Load these profiles, or all, so that a broken file stops the start and not the first frame: ProfileError."""
         for name in self.names() if names is None else names:
             self.profile(name)
 
-    def metadata_fields(self, name: str) -> frozenset[str]:
-        """The fields of the codec's data that the quantities file leaves out on purpose."""
+    def is_metadata(self, name: str, field: str) -> bool:
+        """Whether the quantities file leaves a field of the codec's data out on purpose."""
         vendor, _, device = name.partition("@")[0].partition("/")
-        return frozenset(self._quantities(vendor, device).metadata)
+        return any(fnmatchcase(field, pattern) for pattern in self._quantities(vendor, device).metadata)
 
     @cached_property
     def library_hash(self) -> str:
@@ -141,8 +185,25 @@ class ProfileLibrary:
             codec=codec_id(vendor, firmware.codec, script) if firmware.codec and script is not None else "",
             script=script,
             interval_s=quantities.interval_s,
-            overlay=Overlay(lengths=lengths or {}, quantities=quantities.quantity),
+            history_tolerance_s=quantities.history_tolerance_s,
+            device_map=quantities.device_map,
+            overlay=self._overlay(vendor, device, quantities, lengths or {}),
         )
+
+    def _overlay(
+        self, vendor: str, device: str, quantities: _QuantitiesFile, lengths: dict[int, tuple[int, ...] | Lengths]
+    ) -> Overlay:
+        overlay = Overlay(
+            lengths=lengths,
+            quantities=quantities.quantity,
+            salinity=quantities.salinity,
+            firmware_fields=quantities.firmware_fields,
+        )
+        for rule in overlay.quantities:
+            problem = rule_problem(rule, overlay.salinity)
+            if problem:
+                raise ProfileError(f"{self._quantities_path(vendor, device)}: quantity {rule.name}: {problem}")
+        return overlay
 
     def _script(self, vendor: str, device: str, firmware: _Firmware) -> str | None:
         if firmware.codec is None:
@@ -183,6 +244,15 @@ def codec_id(vendor: str, codec: str, script: str) -> str:
     """Name a codec by vendor, file and content: `dragino/ldds75@0123456789abcdef`."""
     digest = hashlib.sha256(script.encode()).hexdigest()
     return f"{vendor}/{codec.removesuffix('.js')}@{digest[:16]}"
+
+
+def _mapped(overlay: Overlay, device_map: DeviceMap) -> Overlay:
+    """The map's quantities first: they take the place of what the profile says of the same property."""
+    return msgspec.structs.replace(
+        overlay,
+        quantities=device_map.quantity + overlay.quantities,
+        salinity=device_map.salinity or overlay.salinity,
+    )
 
 
 def _is_slug(text: str) -> bool:

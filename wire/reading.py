@@ -59,6 +59,8 @@ class Undecoded(enum.StrEnum):
     CODEC_ERROR = "codec_error"
     CODEC_LIMIT = "codec_limit"
     BAD_OUTPUT = "bad_output"
+    AMBIGUOUS_FIRMWARE = "ambiguous_firmware"
+    BAD_TIME = "bad_time"
     MALFORMED_EVENT = "malformed_event"
 
 
