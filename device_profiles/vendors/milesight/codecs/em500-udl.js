@@ -21,14 +21,7 @@ function decodeUplink(input) {
         data.alarm_code = bytes[at + 4];
       },
     },
-    // Stored while the network was away. Under `history`, never beside the live value.
-    "20 ce": {
-      size: 6,
-      read: function (at, data) {
-        data.history = data.history || [];
-        data.history.push({ timestamp_s: u16(at) + u16(at + 2) * 65536, distance_mm: u16(at + 4) });
-      },
-    },
+    "20 ce": { size: 6, read: function (at, data) { past(data, at, { distance_mm: u16(at + 4) }); } },
     "ff 01": { size: 1, read: function (at, data) { data.protocol_version = bytes[at]; } },
     "ff 09": { size: 2, read: function (at, data) { version(data, "hardware", at); } },
     "ff 0a": { size: 2, read: function (at, data) { version(data, "firmware", at); } },
@@ -47,9 +40,15 @@ function decodeUplink(input) {
   };
 
   function u16(at) { return bytes[at] + bytes[at + 1] * 256; }
-  function s16(at) { return u16(at) < 32768 ? u16(at) : u16(at) - 65536; }
   function u32be(at) {
     return ((bytes[at] * 256 + bytes[at + 1]) * 256 + bytes[at + 2]) * 256 + bytes[at + 3];
+  }
+  function s16(at) { return u16(at) < 32768 ? u16(at) : u16(at) - 65536; }
+  function u32(at) { return u16(at) + u16(at + 2) * 65536; }
+  // A stored record: under `history` with the device's own time, never beside the live value.
+  function past(data, at, record) {
+    data.history = data.history || [];
+    data.history.push({ time: new Date(u32(at) * 1000).toISOString(), data: record });
   }
   function version(data, what, at) {
     data[what + "_major"] = bytes[at];
