@@ -1,0 +1,37 @@
+// Decentlab DL-PR26, pressure and temperature. Own decoder, written from the byte layout in
+// reference/domain.md 4.3 and 4.4 (protocol version 2), big-endian: version, device id (2), flags (2), then words:
+// pressure (16384 is the lower end of the range, 49152 the upper), temperature with flag 0; battery (mV) with flag 1.
+// The range stands on the probe, not in the frame: the device's map turns the fraction into bar (docs/devices.md).
+function decodeUplink(input) {
+  var bytes = input.bytes;
+  // Decentlab devices ship with fPort 1 (to be confirmed on hardware: the reference names no port).
+  if (input.fPort !== 1) {
+    return { errors: ["fPort " + input.fPort + " is not decoded, expected 1"] };
+  }
+  if (bytes.length < 5) {
+    return { errors: ["length " + bytes.length + ": shorter than the header of 5 bytes"] };
+  }
+  if (bytes[0] !== 2) {
+    return { errors: ["protocol version " + bytes[0] + ", expected 2"] };
+  }
+  function u16(at) { return bytes[at] * 256 + bytes[at + 1]; }
+  var flags = u16(3);
+  if (flags & ~3) {
+    return { errors: ["unknown sensor flags " + flags] };
+  }
+  var expected = 5 + (flags & 1 ? 4 : 0) + (flags & 2 ? 2 : 0);
+  if (bytes.length !== expected) {
+    return { errors: ["length " + bytes.length + ", the sensor flags ask for " + expected] };
+  }
+  var data = { protocol_version: bytes[0], device_id: u16(1) };
+  var at = 5;
+  if (flags & 1) {
+    data.pressure_fraction = (u16(at) - 16384) / 32768;
+    data.temperature_c = (u16(at + 2) - 384) / 320 - 50;
+    at += 4;
+  }
+  if (flags & 2) {
+    data.battery_v = u16(at) / 1000;
+  }
+  return { data: data };
+}
