@@ -1,6 +1,8 @@
 """Profile files: names, identities, and errors that say where."""
 
 import shutil
+import tomllib
+import uuid
 from pathlib import Path
 
 import pytest
@@ -27,13 +29,37 @@ def test_the_last_firmware_is_the_default() -> None:
 
 def test_every_bundled_profile_loads_with_a_codec_and_quantities() -> None:
     library = ProfileLibrary()
-    assert len(library.names()) == 7
+    assert len({name.partition("@")[0] for name in library.names()}) >= 20
     for name in library.names():
         profile = library.profile(name)
         vendor, codec = profile.codec.partition("@")[0].split("/")
         assert profile.codec == codec_id(vendor, codec, profile.script or "")
-        assert profile.overlay.quantities
+        assert profile.overlay.quantities or profile.device_map == "required"
         assert profile.interval_s > 0
+
+
+def test_every_quantity_of_the_library_says_where_its_facts_come_from() -> None:
+    library = ProfileLibrary()
+    for name in library.names():
+        for rule in library.profile(name).overlay.quantities:
+            assert rule.source, (name, rule.name)
+            assert not rule.calibration_days or rule.calibration, (name, rule.name)
+
+
+def test_the_vendor_lists_name_exactly_the_devices_there_are() -> None:
+    for path in sorted(TREE.glob("vendors/*/vendor.toml")):
+        listed = tomllib.loads(path.read_text())["vendor"]["devices"]
+        assert listed == sorted(file.name for file in path.parent.glob("devices/*.toml")), path
+
+
+def test_every_identity_is_a_uuid_of_its_own_and_every_profile_is_of_this_country() -> None:
+    seen: list[str] = []
+    for path in [*TREE.glob("vendors/*/vendor.toml"), *TREE.glob("vendors/*/*/*.toml")]:
+        table = next(iter(tomllib.loads(path.read_text()).values()))
+        seen.append(str(uuid.UUID(table["id"])))
+        assert path.parent.name != "profiles" or table["region"] == "AS923-2"
+    assert len(seen) == len(set(seen))
+    assert str(uuid.UUID(int=0)) not in seen
 
 
 def test_membership_knows_devices_and_firmware() -> None:
