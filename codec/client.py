@@ -12,7 +12,7 @@ import contextlib
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, MutableMapping, Sequence
 from pathlib import Path
 from typing import Final, Self
 
@@ -21,8 +21,11 @@ import msgspec
 import codec
 from codec.engine import Limits
 from codec.errors import ProfileError, WorkerError
+from codec.firmware import layout_for
+from codec.history import past_frame
 from codec.profiles import DeviceProfile, ProfileLibrary
 from codec.worker import Answer, Item, Load, Pack
+from wire.identity import SourceId
 from wire.reading import Frame, Kind, Reading, Undecoded
 
 # A frame, and the name of its device's profile; None where the device is not enrolled.
@@ -44,10 +47,18 @@ class CodecWorker:
     """Decodes frames in a killable process.
 
     `deadline_s` is wall time for one pack and generous: the real limit is CPU time, in the worker. Counters are plain
-    numbers: `decoded` frames, `failed` by reason, `restarts` of the process.
+    numbers: `decoded` frames, `failed` by reason, `restarts` of the process. `firmware` is what each device's info
+    frame has told; a mapping that outlives the process spares a device with several layouts the guess after a restart.
     """
 
-    def __init__(self, profiles: ProfileLibrary, *, limits: Limits | None = None, deadline_s: float = 10.0) -> None:
+    def __init__(
+        self,
+        profiles: ProfileLibrary,
+        *,
+        limits: Limits | None = None,
+        deadline_s: float = 10.0,
+        firmware: MutableMapping[SourceId, str] | None = None,
+    ) -> None:
         self.decoded = 0
         self.failed: Counter[Undecoded] = Counter()
         self.restarts = 0
@@ -58,6 +69,9 @@ class CodecWorker:
         self._process: asyncio.subprocess.Process | None = None
         # Profile name to the index that the worker knows, None where the profile has no codec.
         self._indices: dict[str, int | None] = {}
+        # A profile that names no firmware to its layouts, where there are several.
+        self._layouts: dict[str, tuple[str, ...]] = {}
+        self._firmware: MutableMapping[SourceId, str] = {} if firmware is None else firmware
         self._loads: list[bytes] = []
         self._codecs: list[str] = []
         self._told = 0
@@ -76,37 +90,54 @@ class CodecWorker:
         return self._process.pid if self._process is not None else None
 
     async def decode(self, frames: Sequence[Undecided]) -> list[Reading]:
-        """Return one reading per frame, in order. Frames that nothing can decode never reach the process.
+        """Return one reading per frame, in order: what the frame itself measured. Raises as `unfold` does."""
+        return [readings[0] for readings in await self.unfold(frames)]
 
-        Raises ProfileError for a broken profile file and WorkerError when the worker cannot be started.
+    async def unfold(self, frames: Sequence[Undecided]) -> list[tuple[Reading, ...]]:
+        """Return each frame's readings, in order: its own, then those it brought from the device's memory.
+
+        Frames that nothing can decode never reach the process. Raises ProfileError for a broken profile file and
+        WorkerError when the worker cannot be started.
         """
-        readings = [self._without_codec(name, frame) for name, frame in frames]
-        waiting = [place for place, reading in enumerate(readings) if reading is None]
+        unfolded: list[tuple[Reading, ...] | None] = [self._without_codec(name, frame) for name, frame in frames]
+        waiting = [place for place, readings in enumerate(unfolded) if readings is None]
         if waiting:
             items = [self._item(*frames[place]) for place in waiting]
             async with self._lock:
                 answers = await self._ask_all(items)
             for place, answer in zip(waiting, answers, strict=True):
-                readings[place] = _reading(frames[place][1], answer)
-        done = [reading for reading in readings if reading is not None]
-        self._count(done)
+                unfolded[place] = _readings(frames[place][1], answer)
+                self._remember(*frames[place], answer)
+        done = [readings for readings in unfolded if readings is not None]
+        self._count(readings[0] for readings in done)
         return done
 
-    def _without_codec(self, name: str | None, frame: Frame) -> Reading | None:
-        """The reading of a frame that needs no codec, or None when it does."""
+    def _remember(self, name: str | None, frame: Frame, answer: Answer) -> None:
+        """Keep what an info frame told, where it decides between layouts."""
+        if answer.firmware and name in self._layouts and self._firmware.get(frame.source) != answer.firmware:
+            self._firmware[frame.source] = answer.firmware
+
+    def _without_codec(self, name: str | None, frame: Frame) -> tuple[Reading] | None:
+        """The one reading of a frame that needs no codec, or None when it does."""
         if frame.kind is not Kind.UPLINK:
-            return Reading(frame)
+            return (Reading(frame),)
         if name is None:
-            return Reading(frame, undecoded=Undecoded.UNKNOWN_DEVICE)
+            return (Reading(frame, undecoded=Undecoded.UNKNOWN_DEVICE),)
         if not frame.raw:
-            return Reading(frame, undecoded=Undecoded.EMPTY)
+            return (Reading(frame, undecoded=Undecoded.EMPTY),)
         if name not in self._indices:
             self._indices[name] = self._register(name)
-        return Reading(frame, undecoded=Undecoded.NO_CODEC) if self._indices[name] is None else None
+        return (Reading(frame, undecoded=Undecoded.NO_CODEC),) if self._indices[name] is None else None
 
     def _register(self, name: str) -> int | None:
         if name not in self._profiles:
             return None
+        layouts = self._profiles.layouts(name)
+        if len(layouts) > 1:
+            self._layouts[name] = layouts
+            for layout in layouts:
+                self._indices[layout] = self._register(layout)
+            return self._indices[layouts[-1]]
         profile = self._profiles.profile(name)
         if profile.script is None:
             return None
@@ -116,11 +147,18 @@ class CodecWorker:
         return index
 
     def _item(self, name: str | None, frame: Frame) -> Item:
-        index = self._indices[name] if name is not None else None
-        if index is None:
-            raise ProfileError(f"profile {name!r} has no codec")
         f_port = frame.link.f_port if frame.link is not None else 0
-        return Item(index, f_port, frame.raw, frame.observed_at_ms)
+        indices = [index for layout in self._layouts_of(name, frame) if (index := self._indices[layout]) is not None]
+        if not indices:
+            raise ProfileError(f"profile {name!r} has no codec")
+        return Item(indices[0], f_port, frame.raw, frame.observed_at_ms, tuple(indices[1:]))
+
+    def _layouts_of(self, name: str | None, frame: Frame) -> tuple[str, ...]:
+        """The profiles that a frame may be of: all layouts, or the one of the device's known firmware."""
+        layouts = self._layouts.get(name or "", () if name is None else (name,))
+        known = self._firmware.get(frame.source, "") if len(layouts) > 1 else ""
+        layout = layout_for(known, layouts) if known else None
+        return layouts if layout is None else (layout,)
 
     def _count(self, readings: Iterable[Reading]) -> None:
         for reading in readings:
@@ -204,8 +242,9 @@ class CodecWorker:
         await process.wait()
 
 
-def _reading(frame: Frame, answer: Answer) -> Reading:
-    return Reading(frame, answer.codec, answer.quantities, answer.undecoded, answer.warnings, answer.urgent)
+def _readings(frame: Frame, answer: Answer) -> tuple[Reading, ...]:
+    own = Reading(frame, answer.codec, answer.quantities, answer.undecoded, answer.warnings, answer.urgent)
+    return (own, *[Reading(past_frame(frame, past), answer.codec, past.quantities) for past in answer.history])
 
 
 def _load(index: int, profile: DeviceProfile, script: str) -> Load:

@@ -20,7 +20,7 @@ import msgspec
 import device_profiles
 from codec.device_map import DeviceMap
 from codec.errors import ProfileError
-from codec.quantities import Lengths, Overlay, QuantityRule, SalinityRule, rule_problem
+from codec.quantities import HISTORY, Lengths, Overlay, QuantityRule, SalinityRule, rule_problem
 
 _T = TypeVar("_T")
 MapNeed = Literal["none", "optional", "required"]
@@ -30,8 +30,9 @@ class DeviceProfile(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One device with one firmware: how its frames are decoded and what its numbers mean.
 
     `codec` is `<vendor>/<codec>@<first 16 hex of the script's SHA-256>`, or "" with `script` None where the firmware
-    has no codec. `interval_s` is the expected time between uplinks. `history_tolerance_s` is how far a stored record's
-    time may lie from the live sample that it repeats, None for half the interval. `device_map` says whether the device
+    has no codec. `interval_s` is the expected time between uplinks. `history` devices send records from their memory;
+    `history_tolerance_s` is how far such a record may lie from the live sample that it repeats, None for half the
+    interval. `device_map` says whether the device
     needs a map of its own.
     """
 
@@ -42,6 +43,7 @@ class DeviceProfile(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     script: str | None
     interval_s: int
     overlay: Overlay
+    history: bool = False
     history_tolerance_s: int | None = None
     device_map: MapNeed = "none"
 
@@ -68,6 +70,7 @@ class _QuantitiesFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """`quantities/<vendor>/<device>.toml`. `metadata` lists the fields of data that are not quantities; `*` matches."""
 
     interval_s: int
+    history: bool = False
     history_tolerance_s: int | None = None
     device_map: MapNeed = "none"
     firmware_fields: tuple[str, ...] = ()
@@ -149,7 +152,10 @@ class ProfileLibrary:
     def is_metadata(self, name: str, field: str) -> bool:
         """Whether the quantities file leaves a field of the codec's data out on purpose."""
         vendor, _, device = name.partition("@")[0].partition("/")
-        return any(fnmatchcase(field, pattern) for pattern in self._quantities(vendor, device).metadata)
+        quantities = self._quantities(vendor, device)
+        if field == HISTORY:
+            return quantities.history
+        return any(fnmatchcase(field, pattern) for pattern in quantities.metadata)
 
     @cached_property
     def library_hash(self) -> str:
@@ -185,6 +191,7 @@ class ProfileLibrary:
             codec=codec_id(vendor, firmware.codec, script) if firmware.codec and script is not None else "",
             script=script,
             interval_s=quantities.interval_s,
+            history=quantities.history,
             history_tolerance_s=quantities.history_tolerance_s,
             device_map=quantities.device_map,
             overlay=self._overlay(vendor, device, quantities, lengths or {}),

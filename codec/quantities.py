@@ -29,6 +29,7 @@ _QUALITY: Final[dict[str, Quality]] = {
 }
 # No device of ours was made before; a clock that says so was never set.
 EARLIEST_MS: Final = 1_577_836_800_000  # 2020-01-01T00:00Z
+_LATEST_MS: Final = 4_102_444_800_000  # 2100: as far as the wire's times go
 # How far a device's clock may run ahead of ours before its records are not believed.
 AHEAD_MS: Final = 300_000
 # As many stored records as one frame may hold: two bytes each in the longest payload.
@@ -242,7 +243,9 @@ def _past(record: object, overlay: Overlay, received_ms: int) -> Past:
     if not isinstance(record, dict) or not isinstance(fields, dict):
         return Past(0, (), Undecoded.BAD_OUTPUT, "a record of the history is not {time, data}")
     at_ms = _instant_ms(record.get("time"))
-    if at_ms is None or not EARLIEST_MS <= at_ms <= received_ms + AHEAD_MS:
+    # A gateway without a set clock cannot call a record late.
+    latest_ms = received_ms + AHEAD_MS if received_ms >= EARLIEST_MS else math.inf
+    if at_ms is None or not EARLIEST_MS <= at_ms <= min(latest_ms, _LATEST_MS):
         time = f"{record.get('time')!r:.40}"
         return Past(0, (), Undecoded.BAD_TIME, f"a record's time is {time}: before 2020, or later than its frame")
     try:

@@ -10,13 +10,14 @@ from __future__ import annotations
 import resource
 import signal
 import sys
+from collections.abc import Sequence
 from typing import BinaryIO, Final
 
 import msgspec
 
 from codec.engine import Engine, Limits
 from codec.errors import DecodeError
-from codec.quantities import Overlay, check_payload, read_quantities
+from codec.quantities import Overlay, Past, check_payload, read_firmware, read_history, read_quantities
 from wire.reading import Quantity, Undecoded
 
 # A codec that meets its limit this often in a row sits out the rest of the pack: a pack stays far below the deadline.
@@ -26,6 +27,7 @@ STRIKES: Final = 5
 # length, String.prototype.indexOf) never look at the engine's limit; seen here with quickjs-ng 0.17.
 _BACKSTOP_S: Final = 1.0
 
+_MOST_TOLD: Final = 4  # warnings about records that are not believed
 _ADDRESS_SPACE: Final = 512 << 20
 _OPEN_FILES: Final = 16
 
@@ -40,12 +42,13 @@ class Load(msgspec.Struct, frozen=True, array_like=True, tag="load"):
 
 
 class Item(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One frame to decode with the profile `index`."""
+    """One frame to decode with the profile `index`; with `others` too where the device's firmware is not known."""
 
     index: int
     f_port: int
     raw: bytes
     recv_time_ms: int
+    others: tuple[int, ...] = ()
 
 
 class Pack(msgspec.Struct, frozen=True, array_like=True, tag="pack"):
@@ -55,13 +58,18 @@ class Pack(msgspec.Struct, frozen=True, array_like=True, tag="pack"):
 
 
 class Answer(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What became of one frame: quantities, or the reason why not, with the message as the only warning."""
+    """What became of one frame: quantities, or the reason why not, with the message as the only warning.
+
+    `history` are the records that it brought from the device's memory, `firmware` is what an info frame told.
+    """
 
     codec: str
     quantities: tuple[Quantity, ...] = ()
     undecoded: Undecoded | None = None
     warnings: tuple[str, ...] = ()
     urgent: bool = False
+    history: tuple[Past, ...] = ()
+    firmware: str = ""
 
 
 class Loaded:
@@ -82,15 +90,46 @@ class Loaded:
             self._check_strikes()
             decoded = self.engine.decode(item.raw, item.f_port, item.recv_time_ms)
             quantities, urgent = read_quantities(decoded.data, self.overlay)
+            history = read_history(decoded.data, self.overlay, item.recv_time_ms)
         except DecodeError as error:
             self.strikes = self.strikes + 1 if error.reason is Undecoded.CODEC_LIMIT else 0
             return Answer(self.codec, (), error.reason, (error.message,))
         self.strikes = 0
-        return Answer(self.codec, quantities, None, decoded.warnings, urgent)
+        firmware = read_firmware(decoded.data, self.overlay)
+        return settle(Answer(self.codec, quantities, None, decoded.warnings, urgent, history, firmware))
 
     def _check_strikes(self) -> None:
         if self.strikes >= STRIKES:
             raise DecodeError(Undecoded.CODEC_LIMIT, f"{STRIKES} limits in a row: codec sits out this pack")
+
+
+def settle(answer: Answer) -> Answer:
+    """Let go of records that cannot be believed; a frame that brought nothing else is undecoded for that reason."""
+    bad = [past for past in answer.history if past.undecoded is not None]
+    if not bad:
+        return answer
+    told = tuple(dict.fromkeys(past.problem for past in bad))[:_MOST_TOLD]
+    return msgspec.structs.replace(
+        answer,
+        undecoded=None if answer.quantities else bad[0].undecoded,
+        warnings=(*answer.warnings, *told),
+        history=tuple(past for past in answer.history if past.undecoded is None),
+    )
+
+
+def choose(answers: Sequence[Answer]) -> Answer:
+    """Return the answer of the one layout that accepts the frame.
+
+    Where several accept it and say the same (an info frame), that is the answer; where they contradict each other the
+    frame stays raw. Where none accepts it, the newest layout's reason stands.
+    """
+    accepted = [answer for answer in answers if answer.undecoded is None]
+    if len(answers) == 1 or not accepted:
+        return answers[-1]
+    if len({(answer.quantities, answer.history, answer.firmware) for answer in accepted}) == 1:
+        return min(reversed(accepted), key=lambda answer: len(answer.warnings))
+    codecs = " and ".join(answer.codec.partition("@")[0] for answer in accepted)
+    return Answer("", (), Undecoded.AMBIGUOUS_FIRMWARE, (f"the frame fits {codecs}; the firmware is not known",))
 
 
 class Room:
@@ -111,7 +150,7 @@ class Room:
         answers = []
         for item in pack.items:
             signal.setitimer(signal.ITIMER_PROF, self._limits.cpu_s * 2 + _BACKSTOP_S)
-            answers.append(self._loaded[item.index].answer(item))
+            answers.append(choose([self._loaded[index].answer(item) for index in (item.index, *item.others)]))
         signal.setitimer(signal.ITIMER_PROF, 0)
         return answers
 

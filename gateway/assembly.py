@@ -10,14 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from codec.client import CodecWorker
+from codec.device_map import read_map
 from codec.engine import Limits
 from codec.errors import ProfileError
-from codec.profiles import ProfileLibrary
+from codec.profiles import DeviceProfile, ProfileLibrary
 from gateway import pipeline
 from gateway.clock import Clock
-from gateway.config import Config
+from gateway.config import Config, Device
 from gateway.delivery.client import Delivery
 from gateway.delivery.window import DeliveryWindow
+from gateway.device_memory import DeviceMemory
 from gateway.due import DueLedger
 from gateway.sources import chirpstack
 from gateway.spool.sealing import Rhythm, Sealer, start_event
@@ -42,7 +44,7 @@ class Gateway:
     clock: Clock
     spool: Spool
     codecs: CodecWorker
-    profiles: dict[SourceId, str]
+    devices: pipeline.Devices
     source: chirpstack.ChirpStackSource | None
     sealer: Sealer
     delivery: Delivery
@@ -52,7 +54,7 @@ class Gateway:
         """Run until cancelled. Anything that is not a known fault falls through, and the supervisor starts us again."""
         async with asyncio.TaskGroup() as tasks:
             if self.source is not None:
-                carry = pipeline.carry(self.source, self.profiles, self.codecs, self.spool, self.sealer)
+                carry = pipeline.carry(self.source, self.devices, self.codecs, self.spool, self.sealer)
                 tasks.create_task(carry, name="carry")
             tasks.create_task(pipeline.seal_on_time(self.sealer, self.clock), name="seal")
             tasks.create_task(pipeline.deliver(self.delivery), name="deliver")
@@ -84,7 +86,8 @@ async def assemble(config: Config, clock: Clock) -> AsyncIterator[Gateway]:
     hub = config.hub.verifier_key().verifier()
     version = installed_version()
     limits = Limits(cpu_s=config.codecs.cpu_ms / 1000)
-    async with spool, CodecWorker(library, limits=limits) as codecs:
+    memory = DeviceMemory(config.gateway.data / "devices.db")
+    async with spool, memory, CodecWorker(library, limits=limits, firmware=memory.firmware) as codecs:
         position, now = await spool.position(), clock.now()
         await spool.note(start_event(now, position))
         window = DeliveryWindow(
@@ -127,7 +130,7 @@ async def assemble(config: Config, clock: Clock) -> AsyncIterator[Gateway]:
                 clock=clock,
                 spool=spool,
                 codecs=codecs,
-                profiles=profiles,
+                devices=pipeline.Devices(profiles=profiles, intervals_s=intervals, library=library, memory=memory),
                 source=source,
                 sealer=sealer,
                 delivery=delivery,
@@ -168,6 +171,23 @@ def _signing_key(config: Config) -> SigningKey:
     return SigningKey.read_or_make(path, config.gateway.algorithm)
 
 
+def _with_map(device: Device, profile: DeviceProfile, library: ProfileLibrary) -> str:
+    """Return the name of a device's profile, with its own map where it has one; raises ConfigError."""
+    if not device.map:
+        if profile.device_map == "required":
+            raise ConfigError(
+                f"device {device.dev_eui}: map is missing: the frames of {profile.title} do not say what its numbers "
+                "mean, a map does (docs/devices.md)"
+            )
+        return device.profile
+    own = device.map.endswith(".toml")
+    path = Path(device.map) if own else library.root / "maps" / f"{device.map}.toml"
+    try:
+        return library.with_map(device.profile, read_map(path))
+    except ProfileError as error:
+        raise ConfigError(f"device {device.dev_eui}: {error}") from error
+
+
 def _devices(config: Config, library: ProfileLibrary) -> tuple[dict[SourceId, float], dict[SourceId, str]]:
     """Return each configured device's interval, s, and profile; raises ConfigError for an unknown profile."""
     intervals: dict[SourceId, float] = {}
@@ -186,6 +206,6 @@ def _devices(config: Config, library: ProfileLibrary) -> tuple[dict[SourceId, fl
         except ProfileError as error:
             raise ConfigError(f"device {device.dev_eui}: {error}") from error
         source = device.dev_eui.source
-        profiles[source] = device.profile
+        profiles[source] = _with_map(device, profile, library)
         intervals[source] = float(profile.interval_s if device.interval_s is None else device.interval_s)
     return intervals, profiles

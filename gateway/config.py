@@ -106,12 +106,16 @@ class SpoolLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """[[device]]: one LoRaWAN sensor: which profile decodes it, how often it should be heard."""
+    """[[device]]: one LoRaWAN sensor: which profile decodes it, how often it should be heard.
+
+    `map` says what a bridge's bytes or channels mean: a path to a file, or the name of one in the library's `maps/`.
+    """
 
     dev_eui: DevEui
     profile: str
     name: str = ""
     interval_s: float | None = None
+    map: str = ""
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -13,20 +13,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass, field
 
 import structlog
 
 from codec.client import CodecWorker
+from codec.history import HistoryRule, history_rule
+from codec.profiles import ProfileLibrary
 from gateway import crash
 from gateway.clock import Clock
 from gateway.delivery.client import Delivery
+from gateway.device_memory import DeviceMemory
 from gateway.sources.chirpstack import ChirpStackSource, Pack
+from gateway.sources.chirpstack_events import Heard
 from gateway.spool.sealing import Sealer
 from gateway.spool.spool import Spool
 from gateway.spool.sqlite import NotKept
 from wire.backoff import Backoff
 from wire.identity import SourceId
-from wire.reading import Reading, Undecoded
+from wire.reading import Frame, Kind, Reading, Undecoded
 
 log = structlog.get_logger(__name__)
 
@@ -37,9 +42,36 @@ _TRIM_EVERY_S = 3600.0
 _DAY_MS = 86_400_000
 
 
-async def carry(
-    source: ChirpStackSource, profiles: Mapping[SourceId, str], codecs: CodecWorker, spool: Spool, sealer: Sealer
-) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Devices:
+    """What is known of the devices: each one's profile and interval, s, the library, and what is remembered of them."""
+
+    profiles: Mapping[SourceId, str]
+    intervals_s: Mapping[SourceId, float]
+    library: ProfileLibrary
+    memory: DeviceMemory
+    _rules: dict[tuple[SourceId, str], HistoryRule | None] = field(default_factory=dict)
+
+    def named(self, heard: Heard) -> tuple[str | None, Frame]:
+        """An event's frame with its device's profile: what the configuration says, else what ChirpStack's tag says."""
+        return self.profiles.get(heard.frame.source) or heard.profile_tag or None, heard.frame
+
+    def history_rule(self, profile: str | None, frame: Frame) -> HistoryRule | None:
+        """How records of a device's memory are compared with its samples; None where a frame can bring none."""
+        if profile is None or frame.kind is not Kind.UPLINK:
+            return None
+        key = (frame.source, profile)
+        if key not in self._rules:
+            self._rules[key] = self._read_rule(*key)
+        return self._rules[key]
+
+    def _read_rule(self, source: SourceId, profile: str) -> HistoryRule | None:
+        if profile not in self.library:
+            return None
+        return history_rule(self.library.profile(profile), self.intervals_s.get(source))
+
+
+async def carry(source: ChirpStackSource, devices: Devices, codecs: CodecWorker, spool: Spool, sealer: Sealer) -> None:
     """Move a source's events into the spool, in order, losing none: they are acknowledged only when they are durable.
 
     While one pack goes to the card, the next is decoded; never more than one ahead.
@@ -47,7 +79,7 @@ async def carry(
     async with asyncio.TaskGroup() as tasks:
         keeping: asyncio.Task[None] | None = None
         async for pack in source.packs():
-            readings = await decode(pack, profiles, codecs)
+            readings = await decode(pack, devices, codecs)
             if keeping is not None:
                 await keeping
             keeping = tasks.create_task(_keep(pack, readings, source, spool, sealer))
@@ -87,14 +119,21 @@ async def _keep_alarms(readings: list[Reading], spool: Spool, sealer: Sealer) ->
             sealer.notice(alarms)
 
 
-async def decode(pack: Pack, profiles: Mapping[SourceId, str], codecs: CodecWorker) -> list[Reading]:
-    """Turn a pack into readings; what cannot be decoded stays as it came, with the reason."""
-    named = [(profiles.get(heard.frame.source) or heard.profile_tag or None, heard.frame) for heard in pack.heard]
-    decoded = await codecs.decode(named)
-    return [
-        Reading(heard.frame, quantities=heard.quantities) if heard.quantities else reading
-        for heard, reading in zip(pack.heard, decoded, strict=True)
-    ] + [Reading(frame, undecoded=Undecoded.MALFORMED_EVENT) for frame in pack.rejected]
+async def decode(pack: Pack, devices: Devices, codecs: CodecWorker) -> list[Reading]:
+    """Turn a pack into readings; what cannot be decoded stays as it came, with the reason.
+
+    A frame may bring records from its device's memory: each is a reading of its own, right after its frame, unless it
+    repeats a sample that has been kept (decision 012).
+    """
+    named = [devices.named(heard) for heard in pack.heard]
+    unfolded = [
+        ([Reading(heard.frame, quantities=heard.quantities)], None)
+        if heard.quantities
+        else (readings, devices.history_rule(*name))
+        for heard, name, readings in zip(pack.heard, named, await codecs.unfold(named), strict=True)
+    ]
+    kept = await devices.memory.sift(unfolded)
+    return kept + [Reading(frame, undecoded=Undecoded.MALFORMED_EVENT) for frame in pack.rejected]
 
 
 async def seal_on_time(sealer: Sealer, clock: Clock) -> None:

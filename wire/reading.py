@@ -20,6 +20,7 @@ class Kind(enum.IntEnum):
     STATUS = 3
     LOG = 4
     DOWNLINK_ACK = 5
+    HISTORY = 6  # a record from a device's memory; the uplink that brought it is the reading before it
 
 
 class ClockState(enum.StrEnum):

@@ -26,7 +26,7 @@ from gateway.spool.sqlite import Damaged, NotKept, SpoolError, checksum, connect
 from wire.batch import MAX_ENVELOPE_BYTES, Draft, Event, Gap, Sealed, genesis, seal
 from wire.identity import Epoch, GatewayId, from_plain, to_plain
 from wire.keys import SigningKey
-from wire.reading import Reading
+from wire.reading import Kind, Reading
 
 _SCHEMA = ("001.sql", "002.sql")
 # More than a broker can redeliver: ChirpStack's and the broker's queues hold at most some thousand messages.
@@ -551,4 +551,5 @@ def _tallies(readings: Sequence[Reading]) -> list[tuple[Any, ...]]:
 def _tally(source: str, pack: list[Reading]) -> tuple[Any, ...]:
     reasons = [str(reading.undecoded) for reading in pack if reading.undecoded]
     times = [reading.frame.received_at_ms for reading in pack]
-    return (str(source), len(pack), len(reasons), reasons[-1] if reasons else "", min(times), max(times))
+    frames = sum(reading.frame.kind is not Kind.HISTORY for reading in pack)
+    return (str(source), frames, len(reasons), reasons[-1] if reasons else "", min(times), max(times))

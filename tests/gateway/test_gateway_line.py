@@ -101,6 +101,15 @@ async def test_a_second_gateway_on_the_same_spool_is_refused_and_the_first_goes_
     [
         ("[seal]\nevery = 60", "'seal.every'"),
         ("[[device]]\ndev_eui = 'A840410000000001'\nprofile = 'no/such'", "device a840410000000001"),
+        ("[[device]]\ndev_eui = 'A840410000000001'\nprofile = 'dragino/rs485-lb'", "map is missing"),
+        (
+            "[[device]]\ndev_eui = 'A840410000000001'\nprofile = 'dragino/rs485-lb'\nmap = '/no/map.toml'",
+            "device a840410000000001: map /no/map.toml",
+        ),
+        (
+            "[[device]]\ndev_eui = 'A840410000000001'\nprofile = 'dragino/ldds75'\nmap = 'decentlab/dl-tbrg-0.2'",
+            "takes no map",
+        ),
         (
             "[codecs]\nlibrary = '/no/library'\n[[device]]\ndev_eui = 'A840410000000001'\nprofile = 'dragino/ldds75'",
             "/no/library",
