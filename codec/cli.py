@@ -12,9 +12,9 @@ import typer
 from codec.engine import Engine, Limits
 from codec.errors import DecodeError, ProfileError
 from codec.profiles import ProfileLibrary
-from codec.quantities import check_payload, read_quantities
+from codec.quantities import check_payload, read_quantities, shown
 from codec.vectors import Outcome, run_tree
-from wire.reading import Quantity
+from wire.reading import Quality, Quantity
 
 profile_app = typer.Typer(
     help="Device profiles: list and show them, decode a frame by hand, test a tree of codecs.",
@@ -138,8 +138,8 @@ def _row(quantity: Quantity) -> dict[str, Any]:
 
 def _tell(decoded: dict[str, Any]) -> None:
     for row in decoded["quantities"]:
-        value = "-" if row["value"] is None else f"{row['value']:g}"
-        typer.echo(f"{row['name']:<28} {value:>10} {row['unit']:<8} {row['quality']}")
+        quantity = Quantity(row["name"], row["unit"], row["value"], Quality[row["quality"].upper()])
+        typer.echo(f"{quantity.name:<28} {shown(quantity)}")
     for warning in decoded["warnings"]:
         typer.echo(f"warning: {warning}", err=True)
 

@@ -12,7 +12,7 @@ import device_profiles
 from codec.engine import Decoded, Engine, Limits
 from codec.errors import DecodeError
 from codec.profiles import ProfileLibrary
-from codec.quantities import check_payload, read_quantities
+from codec.quantities import check_payload, read_history, read_quantities
 from codec.vectors import Outcome, run_tree, same
 from wire.reading import Undecoded
 
@@ -81,13 +81,40 @@ def decode_or_refusal(engine: Engine, raw: bytes, f_port: int) -> Decoded | Deco
 @settings(max_examples=150, deadline=None)
 @given(raw=st.binary(max_size=60), f_port=st.sampled_from([1, 2, 3, 5, 7, 85]))
 def test_no_bytes_crash_a_codec_or_yield_a_number_that_is_none(name: str, raw: bytes, f_port: int) -> None:
+    check_promises(name, raw, f_port)
+
+
+def good_frames(name: str) -> list[tuple[int, bytes]]:
+    """The port and bytes of every vector of a profile's codec."""
+    vendor, codec = LIBRARY.profile(name).codec.partition("@")[0].split("/")
+    vectors = json.loads((TREE / "vendors" / vendor / "codecs" / f"test_decode_{codec}.json").read_text())
+    return [(vector["input"]["fPort"], bytes(vector["input"]["bytes"])) for vector in vectors]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@settings(max_examples=100, deadline=None)
+@given(data=st.data())
+def test_no_mixture_of_its_own_frames_makes_a_codec_stumble(name: str, data: st.DataObject) -> None:
+    """Random bytes seldom get past the first item: these are joined, cut and changed from frames that are known."""
+    frames = good_frames(name)
+    f_port = data.draw(st.sampled_from(sorted({port for port, _ in frames})))
+    raw = bytearray(b"".join(data.draw(st.lists(st.sampled_from([raw for _, raw in frames]), min_size=1, max_size=3))))
+    for _ in range(data.draw(st.integers(0, 3)) if raw else 0):
+        raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
+    check_promises(name, bytes(raw[: data.draw(st.integers(0, len(raw)))]), f_port)
+
+
+def check_promises(name: str, raw: bytes, f_port: int) -> None:
+    """A codec refuses by its own words, or gives finite numbers; records of its memory too."""
     decoded = decode_or_refusal(ENGINES[name], raw, f_port)
     if isinstance(decoded, DecodeError):
         assert decoded.reason is Undecoded.CODEC_ERROR  # the codec refused by its own words
         assert "Error" not in decoded.message  # and did not stumble
         return
-    quantities, _ = read_quantities(decoded.data, LIBRARY.profile(name).overlay)
-    for quantity in quantities:
+    overlay = LIBRARY.profile(name).overlay
+    quantities, _ = read_quantities(decoded.data, overlay)
+    past = read_history(decoded.data, overlay, 4_000_000_000_000)
+    for quantity in [*quantities, *(quantity for record in past for quantity in record.quantities)]:
         assert (quantity.value is not None) == quantity.quality.has_value
         assert quantity.value is None or math.isfinite(quantity.value)
 

@@ -50,7 +50,7 @@ def keys_of(kind: Any) -> dict[str, Any]:
 
 def keys_in(table: Any) -> Any:
     if isinstance(table, list) and table and isinstance(table[0], dict):
-        return keys_in(table[0])
+        return keys_in({key: value for one in table for key, value in one.items()})
     return {key: keys_in(value) for key, value in table.items()} if isinstance(table, dict) else None
 
 
@@ -58,7 +58,7 @@ def test_the_sample_loads() -> None:
     config = read(SAMPLE)
     assert config.gateway.id == "thon-dong-1"
     assert config.hub.verifier_key().algorithm is Algorithm.ED25519
-    assert [device.dev_eui for device in config.device] == ["a840410000000001"]
+    assert [device.dev_eui for device in config.device] == ["a840410000000001", "a840410000000002"]
 
 
 def test_the_sample_names_every_key_that_there_is() -> None:
