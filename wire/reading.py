@@ -20,6 +20,7 @@ class Kind(enum.IntEnum):
     STATUS = 3
     LOG = 4
     DOWNLINK_ACK = 5
+    PROBE = 6  # measured by the gateway itself: `raw` holds the facts as JSON
 
 
 class ClockState(enum.StrEnum):
