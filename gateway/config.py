@@ -62,11 +62,13 @@ class Hub(Mqtt, frozen=True, forbid_unknown_fields=True):
 
 
 class ChirpStack(Mqtt, frozen=True, forbid_unknown_fields=True):
-    """[chirpstack]: the local broker that ChirpStack publishes its events to."""
+    """[chirpstack]: the local broker that ChirpStack and the forwarders publish to; 0 s turns a report off."""
 
     enabled: bool = True
     application: str = "+"
     largest_event_bytes: int = 65_536
+    radio_report_s: float = 3600.0
+    concentrator_report_s: float = 300.0
 
 
 class Codecs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
