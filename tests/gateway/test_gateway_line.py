@@ -183,8 +183,9 @@ async def test_how_devices_and_concentrators_do_is_read_from_the_same_broker(
         )
         async with publisher.connect("127.0.0.1", mosquitto.port, client_id="chirpstack") as client:
             await publisher.publish(client, published)
+            # Retained, for this test alone: the second connection may come after it.
             stats = "as923_2/gateway/0016c001f1234567/event/stats"
-            await client.publish(stats, b'{"gatewayId":"0016c001f1234567","rxPacketsReceived":7}', qos=1)
+            await client.publish(stats, b'{"gatewayId":"0016c001f1234567","rxPacketsReceived":7}', qos=1, retain=True)
         heard = {f"radio:{device}", "concentrator:0016c001f1234567"}
         await status_of(
             config, lambda shown: heard <= {one["source"] for one in shown["sources"]}, "both reports are kept"
