@@ -38,7 +38,7 @@ class Spool:
         except BaseException:
             self._thread.shutdown(wait=False)
             raise
-        self.unsealed = (await self.depth()).unsealed
+        self.unsealed = await self._run(self._file.count_unsealed)
         return self
 
     async def __aexit__(self, *_: object) -> None:

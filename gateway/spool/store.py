@@ -297,6 +297,11 @@ class SpoolFile:
         events = [_event_decoder.decode(body) for (body,) in self._all("SELECT body FROM event ORDER BY id")]
         return Contents(last_id=last_id, readings=readings, events=events)
 
+    def count_unsealed(self) -> int:
+        """Return how many readings no batch holds yet."""
+        row = self._one("SELECT count(*) FROM reading")
+        return int(row[0]) if row else 0
+
     def unsealed(self) -> list[Reading]:
         """Return every reading that no batch holds yet."""
         return [_decoder.decode(body) for (body,) in self._all("SELECT body FROM reading ORDER BY id")]
@@ -374,9 +379,11 @@ class SpoolFile:
         in one go what is kept for a hub's restoration.
         """
         with self._transaction() as db:
-            rows: list[tuple[Any, ...]] = db.execute(_KEPT).fetchall()
-            aged = itertools.takewhile(lambda row: row[1] < keep_from_ms, itertools.islice(rows, most))
-            beyond = itertools.takewhile(lambda row: row[2] > keep_bytes, rows)
+            oldest_kept: list[tuple[Any, ...]] = db.execute(_OLDEST, (most,)).fetchall()
+            aged = itertools.takewhile(lambda row: row[1] < keep_from_ms, oldest_kept)
+            # Adding up reads all envelopes, minutes on a card: not while the whole file is smaller.
+            kept: list[tuple[Any, ...]] = db.execute(_KEPT).fetchall() if used_bytes(db) > keep_bytes else []
+            beyond = itertools.takewhile(lambda row: row[2] > keep_bytes, kept)
             oldest = [int(row[0]) for row in max(list(aged), list(beyond), key=len)]
             forget(db, oldest)
             return len(oldest)
@@ -506,11 +513,13 @@ WHERE id = (SELECT id FROM header WHERE epoch = coalesce(:epoch, (SELECT epoch F
 """
 _URGENT = """
 SELECT seq FROM header
-WHERE epoch = (SELECT epoch FROM spool) AND seq > ? AND urgent AND NOT confirmed AND gone = '' ORDER BY seq
+WHERE epoch = (SELECT epoch FROM spool) AND seq > ? AND urgent = 1 AND confirmed = 0 AND gone = '' ORDER BY seq
 """
 _CONFIRM = "UPDATE header SET confirmed = 1 WHERE epoch = ? AND seq BETWEEN ? AND ? AND confirmed = 0 AND gone = ''"
-_UNCONFIRM = "UPDATE header SET confirmed = 0 WHERE epoch = ? AND seq > ? AND confirmed = 1"
-_UNCONFIRM_RANGE = "UPDATE header SET confirmed = 0 WHERE epoch = ? AND seq BETWEEN ? AND ? AND confirmed = 1"
+_UNCONFIRM = "UPDATE header SET confirmed = 0 WHERE epoch = ? AND seq > ? AND confirmed = 1 AND gone = ''"
+_UNCONFIRM_RANGE = (
+    "UPDATE header SET confirmed = 0 WHERE epoch = ? AND seq BETWEEN ? AND ? AND confirmed = 1 AND gone = ''"
+)
 _DEPTH = """
 SELECT (SELECT count(*) FROM reading),
        (SELECT count(*) FROM header WHERE confirmed = 0 AND gone = ''),
@@ -518,9 +527,10 @@ SELECT (SELECT count(*) FROM reading),
        (SELECT count(*) FROM header WHERE confirmed = 1 AND gone = ''),
        (SELECT sealed_at_ms FROM header WHERE confirmed = 0 AND gone = '' ORDER BY id LIMIT 1)
 """
+_OLDEST = "SELECT id, sealed_at_ms FROM header WHERE confirmed = 1 AND gone = '' ORDER BY id LIMIT ?"
 _KEPT = """
 SELECT header.id, sealed_at_ms, sum(length(bytes)) OVER (ORDER BY header.id DESC) AS newer
-FROM header JOIN envelope ON envelope.id = header.id WHERE confirmed ORDER BY header.id
+FROM header JOIN envelope ON envelope.id = header.id WHERE confirmed = 1 AND gone = '' ORDER BY header.id
 """
 
 _encode = msgspec.msgpack.Encoder(enc_hook=to_plain).encode
