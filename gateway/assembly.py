@@ -125,6 +125,7 @@ async def assemble(config: Config, clock: Clock) -> AsyncIterator[Gateway]:
             broker=config.hub.broker(),
             version=version,
             keep_alive_s=config.hub.keep_alive_s,
+            publish_window=config.hub.window,
         )
         sealer = Sealer(
             gateway=config.gateway.id,
@@ -140,6 +141,7 @@ async def assemble(config: Config, clock: Clock) -> AsyncIterator[Gateway]:
             steps=StepFinder(now),
             unsynchronised_s=config.seal.unsynchronised_s,
         )
+        delivery.end_epoch = sealer.end_epoch
         async with delivery, _chirpstack(config, clock) as source, _concentrators(config) as heard:
             yield Gateway(
                 config=config,

@@ -14,10 +14,7 @@ CREATE TABLE header (                    -- one sealed batch: small, so that cou
     gone TEXT NOT NULL,                  -- why there is no envelope any more, '' while there is one
     UNIQUE (epoch, seq)
 ) STRICT;
--- A year's outage leaves half a million headers: neither an Ack, nor making room, nor a start may walk through them.
-CREATE INDEX header_told ON header (epoch, confirmed, seq) WHERE gone = '';    -- an Ack's ranges
-CREATE INDEX header_aged ON header (confirmed) WHERE gone = '';                -- the oldest of either kind
-CREATE INDEX header_alarm ON header (epoch, confirmed, urgent, seq) WHERE urgent = 1 AND confirmed = 0 AND gone = '';
+CREATE INDEX header_waiting ON header (epoch, seq) WHERE confirmed = 0 AND gone = '';
 
 CREATE TABLE envelope (                  -- these bytes never change
     id INTEGER PRIMARY KEY,              -- its header's
