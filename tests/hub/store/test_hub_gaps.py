@@ -10,8 +10,8 @@ import pytest
 from hub.store.admission import Admitted
 from hub.store.batches import BatchStore
 from hub.store.database import Database
-from hub.store.gaps import UNKNOWN, ToldGap, account, list_gaps
-from tests.hub.written import BEGAN_MS, SOURCE, Log
+from hub.store.gaps import UNKNOWN, completeness, list_gaps
+from tests.hub.written import BEGAN_MS, SOURCE, Log, gap
 from wire.batch import Clock, Draft, Due, Event, Software, genesis, open_batch, seal
 from wire.identity import GatewayId, SourceId
 from wire.reading import ClockState
@@ -39,27 +39,26 @@ def at(minute: int) -> datetime:
     return datetime.fromtimestamp(BEGAN_MS / 1000 + minute * 60, UTC)
 
 
-GAP = Event(BEGAN_MS, "gap", '{"cause": "evicted", "first_seq": 2, "last_seq": 3, "readings": 40}')
-
-
 @pytest.mark.postgres
 async def test_every_kind_of_hole_is_listed(database: Database, log: Log) -> None:
     dues = [Due(SOURCE, 10, 7, 3, "radio"), Due(OTHER, 5, 4, 1)]
+    told = gap(log.epoch, 3, 4, readings=40)
     group = [
         batch(log, 1, 0, 1, due=dues),
-        batch(log, 4, 10, 11, due=dues, events=[GAP, Event(BEGAN_MS, "gap", "?"), Event(BEGAN_MS, "start", "")]),
-        batch(log, 5, 20, 21),
+        batch(log, 5, 10, 11, due=dues, events=[told, Event(BEGAN_MS, "gap", "?"), Event(BEGAN_MS, "start", "")]),
+        batch(log, 6, 20, 21),
     ]
     await BatchStore(database).commit(group)
     [ledger] = await list_gaps(database)
-    assert [(one.first, one.last) for one in ledger.missing] == [(2, 3)]
-    assert [(one.seq, one.start, one.end) for one in ledger.silences] == [(5, at(11), at(20))]
+    assert [(one.first, one.last) for one in ledger.missing] == [(2, 2)]
+    assert [(one.seq, one.start, one.end) for one in ledger.silences] == [(6, at(11), at(20))]
     assert (ledger.batches, ledger.expected, ledger.received) == (2, 30, 22)
     assert ledger.missed == {"radio": 6, UNKNOWN: 2}
-    assert [one.gap for one in ledger.told] == [
-        ToldGap(cause="evicted", first_seq=2, last_seq=3, readings=40),
-        ToldGap(),
+    assert [(one.cause, one.first, one.last, one.readings, one.told_seq) for one in ledger.accounts] == [
+        (UNKNOWN, None, None, None, 5),
+        ("evicted", 3, 4, 40, 5),
     ]
+    assert (ledger.lost_batches, ledger.uncertain_batches, ledger.lost_readings) == (2, 0, 40)
 
 
 @pytest.mark.postgres
@@ -72,6 +71,21 @@ async def test_a_period_selects_by_the_batches_windows(database: Database, log: 
 
 
 @pytest.mark.postgres
+async def test_an_account_belongs_to_the_time_that_is_lost_or_else_to_its_telling(database: Database, log: Log) -> None:
+    timed = gap(log.epoch, 2, 3, from_ms=BEGAN_MS + 20 * MINUTE, to_ms=BEGAN_MS + 25 * MINUTE)
+    events = [timed, gap(log.epoch, 4, 5)]
+    await BatchStore(database).commit([batch(log, 9, 60, 61, events=events)])
+
+    async def firsts(start: int, end: int) -> list[int | None]:
+        [ledger] = await list_gaps(database, start=at(start), end=at(end))
+        return [one.first for one in ledger.accounts]
+
+    assert [await firsts(0, 20), await firsts(19, 21), await firsts(25, 60), await firsts(59, 70)] == [[], [2], [], [4]]
+    [whole] = await list_gaps(database)
+    assert [(one.start, one.end) for one in whole.accounts] == [(at(20), at(25)), (None, None)]
+
+
+@pytest.mark.postgres
 async def test_a_batch_that_comes_twice_is_accounted_once(database: Database, log: Log) -> None:
     one = batch(log, 1, 0, 1, due=[Due(SOURCE, 10, 7, 3)])
     store = BatchStore(database)
@@ -81,5 +95,5 @@ async def test_a_batch_that_comes_twice_is_accounted_once(database: Database, lo
     assert (ledger.expected, ledger.missed) == (10, {UNKNOWN: 3})
 
 
-def test_a_batch_that_says_nothing_has_no_account() -> None:
-    assert account(Log(GatewayId("gw-a")).seal().batch) is None
+def test_a_batch_that_says_nothing_of_its_sources_has_no_row() -> None:
+    assert completeness(Log(GatewayId("gw-a")).seal().batch) is None
