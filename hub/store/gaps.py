@@ -140,9 +140,9 @@ async def list_gaps(
     """
     ledgers: dict[str, Gaps] = {}
     for delivery in await list_deliveries(database, GatewayId(gateway) if gateway is not None else None):
-        ledger = ledgers.setdefault(delivery.gateway, Gaps(gateway_id=delivery.gateway))
+        ledger = ledgers.setdefault(delivery.gateway, Gaps(gateway_id=str(delivery.gateway)))
         ranges = delivery.holes()[0]
-        ledger.missing += [MissingRange(epoch=delivery.epoch, first=first, last=last) for first, last in ranges]
+        ledger.missing += [MissingRange(epoch=str(delivery.epoch), first=first, last=last) for first, last in ranges]
     values = {"gateway": gateway, "start": start, "end": end, "limit": LIMIT}
     async with database.snapshot() as connection:
         for name, epoch, seq, ended, began in await _rows(connection, "silent", values):

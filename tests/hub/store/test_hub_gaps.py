@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 
+from hub.cli import _ledger_lines
 from hub.store.admission import Admitted
 from hub.store.batches import BatchStore
 from hub.store.database import Database
-from hub.store.gaps import UNKNOWN, completeness, list_gaps
+from hub.store.gaps import UNKNOWN, Accounted, Gaps, MissingRange, completeness, list_gaps
 from tests.hub.written import BEGAN_MS, SOURCE, Log, gap
 from wire.batch import Clock, Draft, Due, Event, Software, genesis, open_batch, seal
 from wire.identity import GatewayId, SourceId
@@ -59,6 +62,30 @@ async def test_every_kind_of_hole_is_listed(database: Database, log: Log) -> Non
         ("evicted", 3, 4, 40, 5),
     ]
     assert (ledger.lost_batches, ledger.uncertain_batches, ledger.lost_readings) == (2, 0, 40)
+    assert msgspec.json.decode(msgspec.json.encode(ledger))["missing"] == [{"epoch": log.epoch, "first": 2, "last": 2}]
+
+
+def test_the_ledger_in_words_has_a_line_for_each_hole() -> None:
+    account = Accounted(
+        epoch="00112233445566ff", cause="evicted", certain=True, first=2, last=5, readings=12, missing=3, arrived=1,
+        start=None, end=None, told_epoch="00112233445566ff", told_seq=9, told_at=at(0),
+    )  # fmt: skip
+    closed = replace(account, certain=False, cause="damaged", readings=None, missing=0, arrived=4)
+    unheld = replace(account, cause="damaged", first=None, last=None, readings=5, missing=0, arrived=0)
+    ledger = Gaps(
+        gateway_id="gw-a", missing=[MissingRange(epoch="00112233445566ff", first=6, last=7)],
+        accounts=[account, closed, unheld], lost_batches=3, lost_readings=14,
+    )  # fmt: skip
+    assert _ledger_lines(ledger) == [
+        "gw-a: 0 of 0 samples in 0 batches",
+        "  missing  batches 6 to 7 of epoch 00112233445566ff",
+        "  account  2026-01-15 00:00:00Z evicted: batches 2 to 5 of epoch 00112233445566ff, 12 readings: "
+        "3 lost, 1 arrived all the same",
+        "  account  2026-01-15 00:00:00Z damaged, uncertain: batches 2 to 5 of epoch 00112233445566ff, "
+        "an unknown number of readings: closed, 4 arrived all the same",
+        "  account  2026-01-15 00:00:00Z damaged: 5 readings that no batch held",
+        "  lost     3 batches, 0 more uncertain; 14 readings or more",
+    ]
 
 
 @pytest.mark.postgres
