@@ -63,7 +63,7 @@ async def test_b13_two_writers_of_one_identity_are_noticed_and_kept_apart(
                 sent = third.gateway.delivery.window.highest
                 await until("a round", lambda: third.gateway.delivery.window.through >= sent)  # noqa: B023
             case.recovered(time.monotonic() - began)
-            await until("nobody is starved", lambda: all(one.confirmed for one in writers), deadline_s=120)
+            await until("the bystander is not starved", lambda: third.confirmed, deadline_s=120)
         stored = await stored_batches(dsn)
         incidents = [one for one in await list_incidents(hub.database) if one.kind is IncidentKind.CONFLICT]
         assert all(one.gateway == "gw-a" and one.seq is not None for one in incidents)
