@@ -22,6 +22,7 @@ BENCHES = {
     "gateway": ("bench.gateway", "ChirpStack events to durable readings, memory, latency of an alarm."),
     "codec": ("bench.codec", "Decoding frames: through the worker, the engine alone, a fresh runtime each."),
     "wire": ("bench.wire", "Bytes and time per reading of a sealed batch, against other layouts."),
+    "drain": ("bench.drain", "A long outage's backlog to a real hub while live readings come: rate, memory, latency."),
 }
 
 bench_app = typer.Typer(no_args_is_help=True, help="Measure, each figure beside its limit.")
@@ -31,6 +32,7 @@ Size = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=JSON", help="Another size, such as --set rounds=1 or --set floods=[1000]."),
 ]
+Readings = Annotated[list[int] | None, typer.Option("--readings", help="How many wait; may be given more than once.")]
 
 
 def measure(name: str, changes: dict[str, Any] | None = None) -> Report:
@@ -45,17 +47,25 @@ def measure(name: str, changes: dict[str, Any] | None = None) -> Report:
 
 def _command(name: str) -> Callable[..., None]:
     def run(as_json: AsJson = False, sizes: Size = None) -> None:
-        # Standard output is the report's; what our own ends of the line say is of interest when it is bad.
-        level = structlog.make_filtering_bound_logger(logging.WARNING)
-        structlog.configure(wrapper_class=level, logger_factory=structlog.PrintLoggerFactory(sys.stderr))
-        try:
-            report = measure(name, _changes(sizes or []))
-        except (NoBrokerError, GatewayError, msgspec.MsgspecError) as error:
-            typer.echo(f"xom bench {name}: {error}", err=True)
-            raise typer.Exit(2) from error
-        typer.echo(msgspec.json.encode(report.to_object()).decode() if as_json else "\n".join(report.lines()))
+        _run(name, _changes(sizes or []), as_json)
 
     return run
+
+
+def _drain(readings: Readings = None, as_json: AsJson = False, sizes: Size = None) -> None:
+    _run("drain", _changes(sizes or []) | ({"readings": readings} if readings else {}), as_json)
+
+
+def _run(name: str, changes: dict[str, Any], as_json: bool) -> None:
+    # Standard output is the report's; what our own ends of the line say is of interest when it is bad.
+    level = structlog.make_filtering_bound_logger(logging.WARNING)
+    structlog.configure(wrapper_class=level, logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    try:
+        report = measure(name, changes)
+    except (NoBrokerError, GatewayError, msgspec.MsgspecError) as error:
+        typer.echo(f"xom bench {name}: {error}", err=True)
+        raise typer.Exit(2) from error
+    typer.echo(msgspec.json.encode(report.to_object()).decode() if as_json else "\n".join(report.lines()))
 
 
 def _changes(sizes: list[str]) -> dict[str, Any]:
@@ -64,7 +74,7 @@ def _changes(sizes: list[str]) -> dict[str, Any]:
 
 
 for _name, (_, _summary) in BENCHES.items():
-    bench_app.command(_name, help=_summary)(_command(_name))
+    bench_app.command(_name, help=_summary)(_drain if _name == "drain" else _command(_name))
 
 
 if __name__ == "__main__":

@@ -68,8 +68,19 @@ class GatewayProcess:
 
     def durable(self) -> int:
         """Return how many readings are committed: those waiting and those in sealed batches."""
+        return self._one(_DURABLE)
+
+    def unsealed(self) -> int:
+        """Return how many readings no batch holds yet."""
+        return self._one("SELECT count(*) FROM reading")
+
+    def last_seq(self) -> int:
+        """Return the last sealed batch's sequence."""
+        return self._one("SELECT last_seq FROM spool")
+
+    def _one(self, sql: str) -> int:
         with closing(_read_only(self.spool)) as db:
-            return int(next(db.execute(_DURABLE))[0])
+            return int(next(db.execute(sql))[0])
 
     def kept(self) -> Counter[Key]:
         """Return every uplink in the spool with the number of times it is there."""
@@ -86,12 +97,12 @@ _DURABLE = "SELECT (SELECT count(*) FROM reading) + (SELECT coalesce(sum(reading
 
 @contextmanager
 def gateway_process(
-    village: SimGateway, folder: Path, broker: Mosquitto, hub_key: PublicKey
+    village: SimGateway, folder: Path, broker: Mosquitto, hub_key: PublicKey, extra_toml: str = ""
 ) -> Iterator[GatewayProcess]:
     """Run a gateway while the context is open; raises GatewayError with its last words when it does not start."""
     config, data, said = folder / "gateway.toml", folder / "data", folder / "gateway.log"
     key = SigningKey.read_or_make(data / "signing-key.pem").public
-    config.write_text(configuration(village, data, broker.port, hub_key))
+    config.write_text(configuration(village, data, broker.port, hub_key) + extra_toml)
     # Sealing is part of the work, also on a machine whose clock nobody sets.
     environment = os.environ | {"XOM_GATEWAY_SEAL_UNSYNCHRONISED_S": "0"}
     command = [sys.executable, "-m", "gateway", "--config", str(config)]
@@ -131,9 +142,11 @@ def _wait_until_subscribed(
 
 
 def _worker_of(pid: int) -> int:
-    found = machine.children(pid)
-    if len(found) != 1:
-        raise GatewayError(f"the gateway has {len(found)} child processes where its codec worker was expected")
+    deadline = time.monotonic() + _START_S
+    while len(found := machine.children(pid)) != 1:
+        if time.monotonic() > deadline:
+            raise GatewayError(f"the gateway has {len(found)} child processes where its codec worker was expected")
+        time.sleep(_POLL_S)
     return found[0]
 
 

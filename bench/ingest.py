@@ -8,17 +8,10 @@ the hub had on average, into a table of the same form. Both figures are for what
 from __future__ import annotations
 
 import asyncio
-import base64
-import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import threading
 import time
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,8 +19,9 @@ from pathlib import Path
 import msgspec
 
 from bench.flood import Publisher, packets
+from bench.hub_process import HubProcess, hub_process, wait
 from bench.machine import cpu_s, peak_rss_mb
-from bench.mosquitto import RECOMMENDED, free_port, mosquitto, stop
+from bench.mosquitto import RECOMMENDED, mosquitto
 from bench.report import Report, Table
 from bench.sealed import START_MS, Fleet
 from hub.store.database import Database, open_database
@@ -38,7 +32,6 @@ from wire.keys import SigningKey
 
 READINGS = 100
 GATEWAYS = 20
-_PATIENCE_S = 120.0
 _COLUMNS = "observed_at, batch_no, value, datastream_no, quality, reading_index"
 
 
@@ -130,7 +123,8 @@ async def _run(batches: int) -> Run:
     with tempfile.TemporaryDirectory(prefix="xom-bench-") as name, mosquitto(_open(Path(name)), RECOMMENDED) as broker:
         async with embedded_postgres(Path(name) / "postgres") as dsn:
             await migrate(dsn)
-            with _hub(Path(name), dsn, broker.port, fleet) as hub:
+            enrolled = dict.fromkeys(fleet.ids(), fleet.key.public)
+            with hub_process(Path(name), dsn, broker.port, enrolled, START_MS) as hub:
                 cpu_before = cpu_s(hub.pid)
                 seconds = await asyncio.to_thread(_flood, broker.port, ready, hub, batches * READINGS)
                 used, peak, commits = (
@@ -157,79 +151,16 @@ def _open(folder: Path) -> Path:
     return folder
 
 
-@dataclass(frozen=True, slots=True)
-class _Hub:
-    pid: int
-    http: int
-
-    def metric(self, name: str) -> float:
-        """Return one counter of /metrics, 0 while it does not answer."""
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.http}/metrics", timeout=5) as answer:
-                lines = answer.read().decode().splitlines()
-        except OSError:
-            return 0.0
-        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"{name} "))
-
-    def is_ready(self) -> bool:
-        """Whether it has database and broker."""
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.http}/readyz", timeout=5):
-                return True
-        except OSError:
-            return False
-
-
-@contextmanager
-def _hub(folder: Path, dsn: str, port: int, fleet: Fleet) -> Iterator[_Hub]:
-    """Run `xom hub serve` with the fleet enrolled, until the context ends."""
-    registry, http = folder / "registry.toml", free_port()
-    registry.write_text("\n".join(_enrolment(fleet)))
-    environment = os.environ | {
-        "XOM_HUB_HUB_DATA": str(folder / "hub"),
-        "XOM_HUB_DATABASE_DSN": dsn,
-        "XOM_HUB_MQTT_PORT": str(port),
-        "XOM_HUB_HTTP_PORT": str(http),
-    }
-    command = [sys.executable, "-m", "xom", "hub"]
-    subprocess.run(
-        [*command, "registry", "load", str(registry)], env=environment, check=True, stdout=subprocess.DEVNULL
-    )
-    with (folder / "hub.log").open("wb") as said:
-        process = subprocess.Popen([*command, "serve"], env=environment, stderr=said)
-    hub = _Hub(process.pid, http)
-    try:
-        _wait(hub.is_ready, lambda: (folder / "hub.log").read_text()[-2000:])
-        yield hub
-    finally:
-        stop(process)
-
-
-def _enrolment(fleet: Fleet) -> Iterator[str]:
-    key = base64.b64encode(fleet.key.public.encoded).decode()
-    for gateway in fleet.ids():
-        yield f'[[gateway]]\nid = "{gateway}"\nalgorithm = "{fleet.key.public.algorithm}"\npublic_key = "{key}"'
-        yield f"enrolled_at = {datetime.fromtimestamp(START_MS / 1000, UTC):%Y-%m-%dT%H:%M:%SZ}\n"
-
-
-def _flood(port: int, ready: list[bytes], hub: _Hub, readings: int) -> float:
+def _flood(port: int, ready: list[bytes], hub: HubProcess, readings: int) -> float:
     """Publish everything; return the seconds from the first packet until all readings are committed."""
     with Publisher(port) as publisher:
         began = time.monotonic()
         sender = threading.Thread(target=publisher.publish, args=(ready,))
         sender.start()
-        _wait(lambda: hub.metric("xom_hub_readings_total") >= readings, lambda: "the hub stands still", every_s=0.05)
+        wait(lambda: hub.metric("xom_hub_readings_total") >= readings, lambda: "the hub stands still")
         seconds = time.monotonic() - began
         sender.join()
     return seconds
-
-
-def _wait(done: Callable[[], bool], standing: Callable[[], str], every_s: float = 0.05) -> None:
-    deadline = time.monotonic() + _PATIENCE_S
-    while not done():
-        if time.monotonic() > deadline:
-            raise TimeoutError(standing())
-        time.sleep(every_s)
 
 
 async def _copy(database: Database, rows: int, a_commit: int) -> float:

@@ -56,16 +56,16 @@ def render(count: int) -> Load:
     return Load(uplinks=[_written(up) for up in ups], keys=[_key(up) for up in ups])
 
 
-def render_with_alarms(count: int) -> Load:
-    """Return so many uplinks of which each tenth is an alarm of an EM500-UDL."""
+def render_with_alarms(count: int, every: int = _ALARM_EVERY) -> Load:
+    """Return so many uplinks of which each `every`-th is an alarm of an EM500-UDL."""
     flow = (one.event for one in published(hamlet()) if isinstance(one.event, Up))
     calm: list[Up] = []
     loud: list[Up] = []
-    while len(calm) < count or len(loud) * _ALARM_EVERY < count:
+    while len(calm) < count or len(loud) * every < count:
         up = next(flow)
         (loud if up.device.device_profile_name == _ALARM_MODEL else calm).append(up)
-    mixed = [_alarm(loud[at // _ALARM_EVERY]) if at % _ALARM_EVERY == 0 else calm[at] for at in range(count)]
-    alarms = frozenset(_key(up) for up in mixed[::_ALARM_EVERY])
+    mixed = [_alarm(loud[at // every]) if at % every == 0 else calm[at] for at in range(count)]
+    alarms = frozenset(_key(up) for up in mixed[::every])
     return Load(uplinks=[_written(up) for up in mixed], keys=[_key(up) for up in mixed], alarms=alarms)
 
 

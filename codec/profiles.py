@@ -149,6 +149,12 @@ class ProfileLibrary:
         for name in self.names() if names is None else names:
             self.profile(name)
 
+    def radio_files(self, name: str) -> tuple[Path, ...]:
+        """The LoRaWAN profile files of this device's firmware; raises ProfileError."""
+        vendor, device, version = self._parts(name)
+        firmware = self._firmware(self._device(vendor, device), version, self._device_path(vendor, device))
+        return tuple(self.root / "vendors" / vendor / "profiles" / file for file in firmware.profiles)
+
     def is_metadata(self, name: str, field: str) -> bool:
         """Whether the quantities file leaves a field of the codec's data out on purpose."""
         vendor, _, device = name.partition("@")[0].partition("/")
@@ -168,14 +174,20 @@ class ProfileLibrary:
         return digest.hexdigest()
 
     def _load(self, name: str) -> DeviceProfile:
+        vendor, device, version = self._parts(name)
+        description = self._device(vendor, device)
+        firmware = self._firmware(description, version, self._device_path(vendor, device))
+        return self._assemble(vendor, device, description.name, firmware)
+
+    @staticmethod
+    def _parts(name: str) -> tuple[str, str, str]:
+        """Return vendor, device and firmware ("" for the last one); raises ProfileError."""
         base, _, version = name.partition("@")
         vendor, _, device = base.partition("/")
         # Names come from configuration: a slug cannot climb out of the tree.
         if not (_is_slug(vendor) and _is_slug(device)):
             raise ProfileError(f"{name!r:.80} is not a profile name: <vendor>/<device>[@<firmware>]")
-        description = self._device(vendor, device)
-        firmware = self._firmware(description, version, self._device_path(vendor, device))
-        return self._assemble(vendor, device, description.name, firmware)
+        return vendor, device, version
 
     def _assemble(self, vendor: str, device: str, title: str, firmware: _Firmware) -> DeviceProfile:
         quantities = self._quantities(vendor, device)
@@ -235,10 +247,10 @@ class ProfileLibrary:
         raise ProfileError(f"{path}: device.firmware: no version {version!r}, there are {known}")
 
     def _device(self, vendor: str, device: str) -> _Device:
-        return _read_toml(self._device_path(vendor, device), _DeviceFile).device
+        return read_toml(self._device_path(vendor, device), _DeviceFile).device
 
     def _quantities(self, vendor: str, device: str) -> _QuantitiesFile:
-        return _read_toml(self._quantities_path(vendor, device), _QuantitiesFile)
+        return read_toml(self._quantities_path(vendor, device), _QuantitiesFile)
 
     def _device_path(self, vendor: str, device: str) -> Path:
         return self.root / "vendors" / vendor / "devices" / f"{device}.toml"
@@ -266,7 +278,8 @@ def _is_slug(text: str) -> bool:
     return text.replace("-", "").replace("_", "").replace(".", "").isalnum() and not text.startswith(".")
 
 
-def _read_toml(path: Path, form: type[_T]) -> _T:
+def read_toml(path: Path, form: type[_T]) -> _T:
+    """Read one file of the tree into its form; raises ProfileError, which names the file and the key."""
     try:
         table: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +15,14 @@ from codec.engine import Limits
 from codec.errors import ProfileError
 from codec.profiles import DeviceProfile, ProfileLibrary
 from gateway import pipeline
-from gateway.clock import Clock
+from gateway.clock import Clock, Instant
 from gateway.config import Config, Device
 from gateway.delivery.client import Delivery
 from gateway.delivery.window import DeliveryWindow
 from gateway.device_memory import DeviceMemory
 from gateway.due import DueLedger
-from gateway.sources import chirpstack
+from gateway.sources import chirpstack, concentrators
+from gateway.sources.concentrators import ConcentratorSource
 from gateway.spool.sealing import Rhythm, Sealer, start_event
 from gateway.spool.spool import Spool
 from gateway.spool.store import Older, SpoolFile
@@ -34,6 +35,7 @@ from wire.configuration import ConfigError
 from wire.identity import SourceId
 from wire.keys import SigningKey
 from wire.mqtt import Link
+from wire.reading import Reading
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +48,7 @@ class Gateway:
     codecs: CodecWorker
     devices: pipeline.Devices
     source: chirpstack.ChirpStackSource | None
+    concentrators: ConcentratorSource | None
     sealer: Sealer
     delivery: Delivery
     status: StatusFile
@@ -56,6 +59,11 @@ class Gateway:
             if self.source is not None:
                 carry = pipeline.carry(self.source, self.devices, self.codecs, self.spool, self.sealer)
                 tasks.create_task(carry, name="carry")
+                self._report(tasks, self.source.report, self.config.chirpstack.radio_report_s, "radio health")
+            if self.concentrators is not None:
+                tasks.create_task(self.concentrators.run(), name="concentrators")
+                every_s = self.config.chirpstack.concentrator_report_s
+                self._report(tasks, self.concentrators.report, every_s, "concentrator health")
             tasks.create_task(pipeline.seal_on_time(self.sealer, self.clock), name="seal")
             tasks.create_task(pipeline.deliver(self.delivery), name="deliver")
             keep = self.config.retention
@@ -64,6 +72,17 @@ class Gateway:
             tasks.create_task(self.status.keep_written(self), name="status")
             watchdog = Watchdog.from_environment(os.environ)
             tasks.create_task(watchdog.keep_alive(self.spool.position), name="watchdog")
+
+    def _report(
+        self,
+        tasks: asyncio.TaskGroup,
+        report: Callable[[Instant], Iterable[Reading]],
+        every_s: float,
+        name: str,
+    ) -> None:
+        if every_s > 0:
+            reporting = pipeline.report_health(report, self.spool, self.sealer, self.clock, every_s)
+            tasks.create_task(reporting, name=name)
 
 
 def key_path(config: Config) -> Path:
@@ -109,6 +128,7 @@ async def assemble(config: Config, clock: Clock) -> AsyncIterator[Gateway]:
             broker=config.hub.broker(),
             version=version,
             keep_alive_s=config.hub.keep_alive_s,
+            publish_window=config.hub.window,
         )
         sealer = Sealer(
             gateway=config.gateway.id,
@@ -124,7 +144,8 @@ async def assemble(config: Config, clock: Clock) -> AsyncIterator[Gateway]:
             steps=StepFinder(now),
             unsynchronised_s=config.seal.unsynchronised_s,
         )
-        async with delivery, _chirpstack(config, clock) as source:
+        delivery.end_epoch = sealer.end_epoch
+        async with delivery, _chirpstack(config, clock) as source, _concentrators(config) as heard:
             yield Gateway(
                 config=config,
                 clock=clock,
@@ -132,6 +153,7 @@ async def assemble(config: Config, clock: Clock) -> AsyncIterator[Gateway]:
                 codecs=codecs,
                 devices=pipeline.Devices(profiles=profiles, intervals_s=intervals, library=library, memory=memory),
                 source=source,
+                concentrators=heard,
                 sealer=sealer,
                 delivery=delivery,
                 status=StatusFile(config.gateway.data / "status.json"),
@@ -146,6 +168,16 @@ async def _chirpstack(config: Config, clock: Clock) -> AsyncIterator[chirpstack.
     terms = chirpstack.terms(f"xom-{config.gateway.id}", config.chirpstack.application)
     async with Link(config.chirpstack.broker(), terms) as link:
         yield chirpstack.ChirpStackSource(link, clock, config.chirpstack.largest_event_bytes)
+
+
+@asynccontextmanager
+async def _concentrators(config: Config) -> AsyncIterator[ConcentratorSource | None]:
+    if not config.chirpstack.enabled or config.chirpstack.concentrator_report_s <= 0:
+        yield None
+        return
+    terms = concentrators.terms(f"xom-{config.gateway.id}-concentrators")
+    async with Link(config.chirpstack.broker(), terms) as link:
+        yield ConcentratorSource(link)
 
 
 def _backlog(config: Config, older: Older) -> DeliveryWindow:

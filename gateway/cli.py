@@ -15,6 +15,7 @@ import typer
 
 from gateway.assembly import key_path, spool_path
 from gateway.config import Config, read
+from gateway.provision.cli import provision_command
 from gateway.sources.chirpstack_events import MALFORMED
 from gateway.spool.sqlite import Damaged
 from gateway.spool.store import Depth, Heard, Position, SpoolError, SpoolFile
@@ -95,6 +96,9 @@ def spool(config: ConfigFile = None, json: AsJson = False) -> None:
         typer.echo(f"  gap: {_gap(gap)}")
     if len(gaps) > _MOST_GAPS:
         typer.echo(f"  and {len(gaps) - _MOST_GAPS} earlier gaps; --json shows all")
+
+
+gateway_app.command("provision")(provision_command)
 
 
 @gateway_app.command()

@@ -62,11 +62,13 @@ class Hub(Mqtt, frozen=True, forbid_unknown_fields=True):
 
 
 class ChirpStack(Mqtt, frozen=True, forbid_unknown_fields=True):
-    """[chirpstack]: the local broker that ChirpStack publishes its events to."""
+    """[chirpstack]: the local broker that ChirpStack and the forwarders publish to; 0 s turns a report off."""
 
     enabled: bool = True
     application: str = "+"
     largest_event_bytes: int = 65_536
+    radio_report_s: float = 3600.0
+    concentrator_report_s: float = 300.0
 
 
 class Codecs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -118,6 +120,24 @@ class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     map: str = ""
 
 
+class Provisioning(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[provisioning]: ChirpStack's API, and what `xom gateway provision` creates there."""
+
+    server: str = "127.0.0.1:8080"
+    token_file: Path | None = None
+    tls: bool = False
+    tls_ca: Path | None = None
+    tenant: str = "xom"
+    application: str = "xom"
+    region: str = "AS923-2"
+
+
+class _DeviceList(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`<gateway.data>/devices.toml`, as provisioning leaves it."""
+
+    device: list[Device] = []
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole file."""
 
@@ -128,7 +148,14 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seal: Sealing = Sealing()
     retention: Retention = Retention()
     spool: SpoolLimits = SpoolLimits()
+    provisioning: Provisioning = Provisioning()
     device: list[Device] = []
+
+    @property
+    def provisioned(self) -> list[Device]:
+        """The devices that `xom gateway provision` has left for us; raises ConfigError."""
+        path = device_list_path(self)
+        return load(_DeviceList, path, f"{PREFIX}_DEVICES", {}).device if path.exists() else []
 
     @property
     def fingerprint(self) -> str:
@@ -136,12 +163,21 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return hashlib.sha256(repr(self).encode()).hexdigest()[:16]
 
 
+def device_list_path(config: Config) -> Path:
+    """Where provisioning leaves the devices, without their keys."""
+    return config.gateway.data / "devices.toml"
+
+
 def read(path: Path | None) -> Config:
-    """Read file and environment; raises ConfigError."""
+    """Read file and environment, and the provisioned devices; a [[device]] of the file itself comes first.
+
+    Raises ConfigError.
+    """
     config = load(Config, path, PREFIX)
     seen: set[DevEui] = set()
     for device in config.device:
         if device.dev_eui in seen:
             raise ConfigError(f"{path}: device {device.dev_eui} stands there twice")
         seen.add(device.dev_eui)
-    return config
+    provisioned = [device for device in config.provisioned if device.dev_eui not in seen]
+    return msgspec.structs.replace(config, device=[*config.device, *provisioned])

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import structlog
@@ -21,7 +21,7 @@ from codec.client import CodecWorker
 from codec.history import HistoryRule, history_rule
 from codec.profiles import ProfileLibrary
 from gateway import crash
-from gateway.clock import Clock
+from gateway.clock import Clock, Instant
 from gateway.delivery.client import Delivery
 from gateway.device_memory import DeviceMemory
 from gateway.sources.chirpstack import ChirpStackSource, Pack
@@ -144,6 +144,18 @@ async def seal_on_time(sealer: Sealer, clock: Clock) -> None:
         except NotKept as error:
             log.warning("nothing sealed", problem=str(error))
         await _first(clock.sleep(_TICK_S), sealer.attention.wait())
+
+
+async def report_health(
+    report: Callable[[Instant], Iterable[Reading]], spool: Spool, sealer: Sealer, clock: Clock, every_s: float
+) -> None:
+    """Keep what the gateway finds out about its own surroundings, at a steady pace."""
+    while True:
+        await clock.sleep(every_s)
+        readings = list(report(clock.now()))
+        if readings:
+            await keep(readings, spool, sealer)
+            sealer.notice(readings)
 
 
 async def deliver(delivery: Delivery) -> None:

@@ -18,6 +18,7 @@ from hub.crash import crash_points
 from hub.incarnation import Announced, enter
 from hub.ingest.acknowledge import Acknowledger
 from hub.ingest.consumer import Consumer, Enrolled
+from hub.ingest.refuse import Refuser
 from hub.metrics import Metrics
 from hub.registry.files import read_registry
 from hub.store import log
@@ -45,6 +46,7 @@ class Hub:
     enrolled: Enrolled
     consumer: Consumer
     acknowledger: Acknowledger
+    refuser: Refuser
     announced: Announced
     metrics: Metrics
 
@@ -54,6 +56,7 @@ class Hub:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(pipeline.ingest(self.consumer), name="ingest")
             tasks.create_task(pipeline.acknowledge(self.acknowledger), name="acknowledge")
+            tasks.create_task(pipeline.refuse(self.refuser), name="refuse")
             repeat = pipeline.repeat_acknowledgements(self.link, self.database, self.acknowledger)
             tasks.create_task(repeat, name="repeat acknowledgements")
             tasks.create_task(pipeline.follow_registry(self.enrolled), name="follow registry")
@@ -82,7 +85,7 @@ class Hub:
         return await log.count_observations(self.database)
 
     async def missing_batches(self) -> int:
-        """Return how many batches lie below a stored one and are not there."""
+        """Return how many batches lie below a stored one, are not there, and are accounted for by nobody."""
         holes = [delivery.holes()[0] for delivery in await list_deliveries(self.database)]
         return sum(last - first + 1 for ranges in holes for first, last in ranges)
 
@@ -128,6 +131,7 @@ async def assemble(config: Config) -> AsyncIterator[Hub]:
             reach=reach,
             announce=announced.announce,
         )
+        refuser = Refuser(link=link, key=key, metrics=metrics)
         enrolled = Enrolled(lambda: verifiers(database))
         consumer = Consumer(
             link=link,
@@ -135,6 +139,7 @@ async def assemble(config: Config) -> AsyncIterator[Hub]:
             database=database,
             enrolled=enrolled,
             acknowledger=acknowledger,
+            refuser=refuser,
             metrics=metrics,
             group=config.ingest.group,
             lanes=config.ingest.lanes,
@@ -151,6 +156,7 @@ async def assemble(config: Config) -> AsyncIterator[Hub]:
             enrolled=enrolled,
             consumer=consumer,
             acknowledger=acknowledger,
+            refuser=refuser,
             announced=announced,
             metrics=metrics,
         )

@@ -23,7 +23,7 @@ from hub.config import Config, load_config
 from hub.registry.files import RegistryError, read_registry
 from hub.store.database import Database, StoreUnavailable, open_database
 from hub.store.embedded import EmbeddedError, running_server
-from hub.store.gaps import Gaps, list_gaps
+from hub.store.gaps import Accounted, Gaps, list_gaps
 from hub.store.identity import begin_incarnation
 from hub.store.migrate import MigrationError
 from hub.store.registry import load_registry
@@ -110,7 +110,7 @@ def gaps(
     end: Annotated[str, typer.Option("--to", help="End of the period.")] = "",
     json: AsJson = False,
 ) -> None:
-    """List what is not here, and why: batches missing, times unaccounted for, samples owed, gaps that gateways tell of.
+    """List what is not here, and why: batches missing, times unaccounted for, samples owed, what gateways declare lost.
 
     Missing batches have no time of their own and are listed whatever the period. With the embedded database stop the
     hub first, or ask /api/v1/gateways/ID/gaps.
@@ -145,10 +145,23 @@ def _ledger_lines(ledger: Gaps) -> list[str]:
     lines += [f"  missed   {number:>8}  {reason}" for reason, number in ledger.missed.items()]
     lines += [f"  missing  batches {one.first} to {one.last} of epoch {one.epoch}" for one in ledger.missing]
     lines += [f"  silent   {one.start:%Y-%m-%d %H:%M:%SZ} to {one.end:%Y-%m-%d %H:%M:%SZ}" for one in ledger.silences]
-    for one in ledger.told:
-        span = "" if one.gap.first_seq is None else f", batches {one.gap.first_seq} to {one.gap.last_seq}"
-        lines.append(f"  gap      {one.at:%Y-%m-%d %H:%M:%SZ} {one.gap.cause}{span}, readings {one.gap.readings}")
+    lines += [f"  account  {_account_line(one)}" for one in ledger.accounts]
+    if ledger.accounts:
+        lines.append(
+            f"  lost     {ledger.lost_batches} batches, {ledger.uncertain_batches} more uncertain; "
+            f"{ledger.lost_readings} readings or more"
+        )
     return lines
+
+
+def _account_line(one: Accounted) -> str:
+    line = f"{one.told_at:%Y-%m-%d %H:%M:%SZ} {one.cause}{'' if one.certain else ', uncertain'}"
+    readings = "an unknown number of" if one.readings is None else one.readings
+    if one.first is None:
+        return f"{line}: {readings} readings that no batch held"
+    state = f"{one.missing} lost" if one.missing else "closed"
+    late = f", {one.arrived} arrived all the same" if one.arrived else ""
+    return f"{line}: batches {one.first} to {one.last} of epoch {one.epoch}, {readings} readings: {state}{late}"
 
 
 @hub_app.command()

@@ -36,6 +36,9 @@ class Metrics:
         self.refused = Counter(
             "xom_hub_refused", "Messages refused before the store, by reason", ["reason"], registry=registry
         )
+        self.refusals = Counter(
+            "xom_hub_refusals", "Messages to gateways that name what was refused or is a conflict", registry=registry
+        )
         self.acks = Counter("xom_hub_acks", "Acknowledgements handed to the broker", registry=registry)
         self.store_unavailable = Counter(
             "xom_hub_store_unavailable", "Commits that failed because the database was lost, and were tried again",

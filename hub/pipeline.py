@@ -1,10 +1,11 @@
 """The hub's half of the line, on one screen.
 
     broker ──▶ admit ──▶ one transaction ──▶ COMMIT ──▶ PUBACK to the broker
-               │         │  batch log                └─▶ Ack to the gateway: signed, retained
+               │         │  batch log                └─▶ Ack to the gateway: signed, retained, bound to content
                │         │  observations
+               │         │  accounts of what is lost
                ▼         ▼
-             incident: kept as evidence, the queue moves on
+             incident: kept as evidence, the queue moves on ──▶ Refusal to the gateway: why it was not stored
 
 Nothing is acknowledged before its COMMIT. The batch log is what counts; everything else here can be derived from it
 again.
@@ -20,6 +21,7 @@ import structlog
 from hub.incarnation import Announced, renew
 from hub.ingest.acknowledge import Acknowledger
 from hub.ingest.consumer import Consumer, Enrolled
+from hub.ingest.refuse import Refuser
 from hub.store.database import Database, StoreUnavailable
 from hub.store.deliveries import list_deliveries
 from wire.mqtt import Link
@@ -37,6 +39,11 @@ async def ingest(consumer: Consumer) -> None:
 async def acknowledge(acknowledger: Acknowledger) -> None:
     """Tell gateways what is stored, and that alone."""
     await acknowledger.run()
+
+
+async def refuse(refuser: Refuser) -> None:
+    """Tell gateways what is not stored, and why; it frees nothing."""
+    await refuser.run()
 
 
 async def repeat_acknowledgements(link: Link, database: Database, acknowledger: Acknowledger) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import itertools
 import json
 import time
@@ -47,6 +48,22 @@ def commune(seed: Seed = 1, gateways: Gateways = 2, devices_per_hamlet: PerHamle
     """Print the simulated commune: units, gateways, devices, positions."""
     built = _built(seed, gateways, devices_per_hamlet)
     typer.echo(json.dumps(describe(built), ensure_ascii=False, indent=2) if as_json else "\n".join(table(built)))
+
+
+@sim_app.command()
+def api(
+    port: Annotated[int, typer.Option(help="On loopback.")] = 8080,
+    token: Annotated[str, typer.Option(help="The API key to accept.")] = "try",  # noqa: S107 - a stand-in's
+    seconds: Annotated[float, typer.Option(min=1.0, help="Then stop.")] = 3600.0,
+) -> None:
+    """Stand in for ChirpStack's API in memory, to try `xom gateway provision` without a network server."""
+    from simulators.chirpstack_api import Network, serving
+
+    network = Network(token=token)
+    with contextlib.suppress(KeyboardInterrupt), serving(network, port) as bound:
+        typer.echo(f"ChirpStack's API, simulated: 127.0.0.1:{bound}, API key {token!r}. Ctrl-C ends it.")
+        time.sleep(seconds)
+    typer.echo(f"{len(network.devices)} devices, {len(network.profiles)} device profiles, {len(network.calls)} calls")
 
 
 @sim_app.command("events")

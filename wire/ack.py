@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -34,18 +35,18 @@ class Anchor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A stored batch that an acknowledgement is bound to: its sequence, and the SHA-256 of its payload in hex."""
 
     seq: Annotated[int, msgspec.Meta(ge=1, le=2**62)]
-    sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+    sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$", max_length=64)]
 
 
 class Ack(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The hub has committed every batch of `epoch` up to `highest`, except those in `missing`.
 
-    `through` is the watermark: no unaccounted hole and no broken link lies at or below it. `anchor` is the highest
-    stored batch there, None when none is. `broken` is the batch after `through` when it is stored and follows another
-    predecessor than the stored one, else 0. `missing` are inclusive ranges between `through` and `highest`, which is
-    the highest sequence stored, or the end of the last range named when there are too many. `incarnation` (ms UTC when
-    this life of the hub began) rises when the hub is restored from a backup: only then may `through` be lower than
-    before. Decisions 007 and 010.
+    `through` is the watermark: no unaccounted hole lies at or below it, and no broken link was passed. `anchor` is the
+    highest stored batch there, None when none is. `broken` is the batch after `through` when it is stored and follows
+    another predecessor than the stored one, else 0. `missing` are inclusive ranges between `through` and `highest`,
+    which is the highest sequence stored or accounted for, or the last one before the holes that are too many to name.
+    `incarnation` (ms UTC when this life of the hub began) rises when the hub is restored from a backup: only then may
+    `through` be lower than before. Decisions 007 and 010.
     """
 
     gateway: GatewayId
@@ -86,19 +87,23 @@ def open_ack(data: bytes, gateway: GatewayId, verifier: Verifier) -> Ack:
     return ack
 
 
-def holes(through: int, stored_above: Sequence[int]) -> tuple[tuple[tuple[int, int], ...], int]:
+def holes(
+    through: int, stored_above: Sequence[int], accounted: Sequence[tuple[int, int]] = ()
+) -> tuple[tuple[tuple[int, int], ...], int]:
     """Return what an acknowledgement says beside `through`: the missing ranges, lowest first, and `highest`.
 
-    `stored_above` are the stored sequences above `through`, ascending.
+    `stored_above` are the stored sequences above `through`, `accounted` the inclusive ranges that a gateway has
+    declared lost (decision 010); both ascending. What is accounted for is asked for no more.
     """
     ranges: list[tuple[int, int]] = []
     highest = through
-    for seq in stored_above:
-        if seq > highest + 1:
+    stored = ((seq, seq) for seq in stored_above)
+    for first, last in heapq.merge(stored, accounted) if accounted else stored:
+        if first > highest + 1:
             if len(ranges) == MAX_RANGES:
                 break
-            ranges.append((highest + 1, seq - 1))
-        highest = seq
+            ranges.append((highest + 1, first - 1))
+        highest = max(highest, last)
     return tuple(ranges), highest
 
 

@@ -100,6 +100,7 @@ class Cause(enum.StrEnum):
 
     EVICTED = "evicted"  # the spool was full, and this was the oldest routine batch
     DAMAGED = "damaged"  # the card gave other bytes back, or none
+    EXPIRED = "expired"  # a hub had confirmed it, and it went behind the retention floor
 
 
 class Gap(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

@@ -20,7 +20,8 @@ class Kind(enum.IntEnum):
     STATUS = 3
     LOG = 4
     DOWNLINK_ACK = 5
-    HISTORY = 6  # a record from a device's memory; the uplink that brought it is the reading before it
+    PROBE = 6  # measured by the gateway itself: `raw` holds the facts as JSON
+    HISTORY = 7  # a record from a device's memory; the uplink that brought it is the reading before it
 
 
 class ClockState(enum.StrEnum):

@@ -35,7 +35,7 @@ class Reason(enum.StrEnum):
 class Refused(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One envelope, by the SHA-256 (hex) of the bytes that arrived."""
 
-    sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+    sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$", max_length=64)]
     reason: Reason
 
 

@@ -3,7 +3,7 @@ scale.
 
     sealed, not sent ──▶ in flight ──▶ stored, says an Ack
                              ▲   │ no word in time, refused, named missing
-                             └───┘
+                             └───┘         └──▶ refused three times: parked, an hour at a time
 
 Order: alarms, then what the hub names as missing, then live batches, then the backlog, oldest first. Live batches are
 those sealed since the connection came up; a quarter of the window is kept free for them, so that no backlog delays
@@ -22,6 +22,9 @@ from wire.identity import Epoch
 _MISSING_GRACE_S = 2.0  # an ack may cross a batch on the wire: what was sent just now is not missing yet
 _LONGEST_RESEND_S = 900.0
 _UNANSWERED = 3  # sendings of one batch without an acknowledgement: the hub is not taking data
+_REFUSALS = 3  # of one batch; then it is parked
+_PARKED_S = 3600.0
+_MOST_PARKED = 10_000
 _MOST_URGENT = 1_000  # alarms that overtake; beyond that many at once, order is all that is left to them
 
 
@@ -32,7 +35,7 @@ class Verdict(enum.StrEnum):
     OTHER_EPOCH = "other_epoch"
     OLD_INCARNATION = "old_incarnation"
     LATE = "late"  # a lower watermark of the same hub: an older message overtaken by a newer one
-    IMPOSSIBLE = "impossible"  # it confirms what was never sealed
+    FORK = "fork"  # it speaks of batches that we have not written: somebody else writes this log, too
 
 
 @dataclass(slots=True)
@@ -42,9 +45,18 @@ class _Flight:
     due_at: float
 
 
+@dataclass(slots=True)
+class _Parked:
+    reason: str
+    due_at: float
+
+
 @dataclass(slots=True, kw_only=True)
 class DeliveryWindow:
-    """The state of one epoch's delivery. Memory is bounded by `size` and by the alarms' limit, whatever the backlog."""
+    """The state of one epoch's delivery. Memory is bounded by `size` and a few limits, whatever the backlog.
+
+    `disputed`: another writer has been found in this epoch. Then only a proven watermark is believed, nothing above it.
+    """
 
     epoch: Epoch
     through: int = 0
@@ -52,10 +64,13 @@ class DeliveryWindow:
     incarnation: int = 0
     size: int = 16
     resend_s: float = 30.0
+    disputed: bool = False
     chance: random.Random = field(default_factory=random.SystemRandom)
     _flights: dict[int, _Flight] = field(default_factory=dict)
     _urgent: list[int] = field(default_factory=list)
     _missing: list[tuple[int, int]] = field(default_factory=list)
+    _refused: dict[int, int] = field(default_factory=dict)  # how often the hub refused a batch
+    _parked: dict[int, _Parked] = field(default_factory=dict)
     _gone: list[tuple[int, int]] = field(default_factory=list)  # stretches whose bytes retention let go
     _hub_highest: int = 0
     _backlog_next: int = 0
@@ -90,24 +105,38 @@ class DeliveryWindow:
         self._backlog_end = self.highest
         self._live_next = self.highest + 1
 
-    def acknowledge(self, ack: Ack, now: float) -> Verdict:
-        """Take the hub's word, if it may be taken; `through` then says up to where batches are free."""
+    def acknowledge(self, ack: Ack, now: float, ours: bytes | None = None) -> Verdict:
+        """Take the hub's word, if it may be taken; `through` then says up to where batches are free.
+
+        `ours` is the payload hash of our batch at the acknowledgement's anchor, None where we know none (decision 010).
+        """
         if ack.epoch != self.epoch:
             return Verdict.OTHER_EPOCH
         if ack.incarnation < self.incarnation:
             return Verdict.OLD_INCARNATION
-        if ack.highest > self.highest:
-            return Verdict.IMPOSSIBLE
+        if self._is_of_another_writer(ack, ours):
+            return Verdict.FORK
         if ack.incarnation == self.incarnation and ack.through < self.through:
             return Verdict.LATE
         # A restored hub may lack anything above its watermark, also what an earlier life confirmed beyond a hole.
         restored = ack.through < self.through or 0 < self.incarnation < ack.incarnation
-        self.incarnation, self.through = ack.incarnation, ack.through
+        anchored = ack.anchor.seq if self.disputed and ack.anchor is not None else ack.through
+        self.incarnation, self.through = ack.incarnation, anchored
         if restored:
             self._start_over()
-        self._missing, self._hub_highest = list(ack.missing), ack.highest
+        self._missing, self._hub_highest = ([], self.through) if self.disputed else (list(ack.missing), ack.highest)
         self._land(now)
         return Verdict.ACCEPTED
+
+    def _is_of_another_writer(self, ack: Ack, ours: bytes | None) -> bool:
+        """Whether an acknowledgement speaks of batches that are not ours.
+
+        In a disputed epoch that is known: there the anchor alone has to be ours.
+        """
+        differs = ack.anchor is not None and ours is not None and ours.hex() != ack.anchor.sha256
+        if self.disputed:
+            return differs or ack.anchor is None or ack.anchor.seq > self.highest
+        return differs or bool(ack.broken) or ack.highest > self.highest
 
     def _land(self, now: float) -> None:
         """Drop from the window what the hub has, and hurry what it lacks."""
@@ -117,6 +146,8 @@ class DeliveryWindow:
             elif seq < self._hub_highest and now - flight.sent_at > _MISSING_GRACE_S:
                 flight.due_at = now
         self._urgent = [seq for seq in self._urgent if not self._is_stored(seq)]
+        for seq in [seq for seq in self._parked if self._is_stored(seq)]:
+            del self._parked[seq]
         self._backlog_next = max(self._backlog_next, self.through + 1)
 
     def fail(self, seq: int, now: float, *, wait: bool) -> None:
@@ -125,10 +156,36 @@ class DeliveryWindow:
         if flight is not None:
             flight.due_at = self._resend_at(now, flight.attempts) if wait else now
 
-    def drop(self, seq: int) -> None:
-        """Forget a batch whose bytes are gone: retention let it go after an earlier hub had it."""
+    def refuse(self, seq: int, reason: str, now: float) -> None:
+        """Note that the hub refused a batch. After the third time it is parked, so that it holds up no other."""
+        if self._is_stored(seq) or not 0 < seq <= self.highest:
+            return
+        self._refused[seq] = self._refused.get(seq, 0) + 1
+        while len(self._refused) > _MOST_PARKED:
+            del self._refused[next(iter(self._refused))]
+        if self._refused.get(seq, 0) >= _REFUSALS:
+            self._park(seq, reason, now)
+        else:
+            self.fail(seq, now, wait=True)
+
+    def _park(self, seq: int, reason: str, now: float) -> None:
+        """Send it again every hour only: a newer hub may take it one day."""
         self._flights.pop(seq, None)
-        first = last = seq
+        if seq in self._urgent:
+            self._urgent.remove(seq)
+        if seq in self._parked or len(self._parked) < _MOST_PARKED:
+            self._parked[seq] = _Parked(reason, now + _PARKED_S * (0.75 + 0.5 * self.chance.random()))
+
+    @property
+    def parked(self) -> dict[int, str]:
+        """The batches that the hub does not take, with its reason."""
+        return {seq: parked.reason for seq, parked in self._parked.items()}
+
+    def drop(self, seq: int, last: int | None = None) -> None:
+        """Forget batches whose bytes are gone: what retention let go after an earlier hub had it, or the card lost."""
+        first, last = seq, max(seq, last or seq)
+        for one in [one for one in self._flights if first <= one <= last]:
+            del self._flights[one]
         apart = []
         for low, high in self._gone:
             if high + 1 < first or last + 1 < low:
@@ -143,6 +200,7 @@ class DeliveryWindow:
         """Return the batch to send now, and take it as in flight; None when there is nothing to do yet."""
         seq = self._choose(now)
         if seq is not None:
+            self._parked.pop(seq, None)
             attempts = self._flights[seq].attempts + 1 if seq in self._flights else 1
             self._flights[seq] = _Flight(now, attempts, self._resend_at(now, attempts))
         return seq
@@ -150,6 +208,7 @@ class DeliveryWindow:
     def wake_in(self, now: float) -> float | None:
         """Return in how many seconds something is due again; None: only an event can change that."""
         due = [flight.due_at for flight in self._flights.values()]
+        due += [parked.due_at for parked in self._parked.values()]
         return max(0.0, min(due) - now) if due else None
 
     @property
@@ -167,11 +226,23 @@ class DeliveryWindow:
         if alarms:
             return min(alarms)
         overdue = [seq for seq, flight in self._flights.items() if flight.due_at <= now]
+        if self.disputed:
+            overdue = [seq for seq in overdue if not self._gives_way(seq, now)]
         if overdue:
             return min(overdue)
         if self.in_flight >= self.size:
             return None
-        return self._next_missing() or self._next_live() or self._next_backlog()
+        return self._next_missing() or self._next_live() or self._next_backlog() or self._next_parked(now)
+
+    def _gives_way(self, seq: int, now: float) -> bool:
+        """In a disputed epoch the hub cannot name what it holds above the watermark: what gets no word steps aside."""
+        if self._flights[seq].attempts < _UNANSWERED:
+            return False
+        self._park(seq, "unanswered", now)
+        return True
+
+    def _next_parked(self, now: float) -> int | None:
+        return min((seq for seq, parked in self._parked.items() if parked.due_at <= now), default=None)
 
     def _due_alarms(self, now: float) -> list[int]:
         """Return the alarms to send now. They may fill a window of their own beside the other batches'."""
@@ -205,7 +276,7 @@ class DeliveryWindow:
         """Return the first batch from `seq` to `last` that is neither stored nor in flight nor gone."""
         while seq <= last:
             gone_to = self._gone_to(seq)
-            if seq in self._flights:
+            if seq in self._flights or seq in self._parked:
                 seq += 1
             elif gone_to is not None:
                 seq = gone_to + 1

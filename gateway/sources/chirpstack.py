@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from gateway.clock import Clock
+from gateway.clock import Clock, Instant
+from gateway.health.radio import RadioHealth
 from gateway.sources.chirpstack_events import EventError, Heard, malformed, parse
 from wire.mqtt import Link, Message, Terms
-from wire.reading import Frame
+from wire.reading import Frame, Reading
 
 log = structlog.get_logger(__name__)
 
@@ -60,6 +61,7 @@ class ChirpStackSource:
     clock: Clock
     largest_event_bytes: int = 65_536
     counters: Counters = field(default_factory=Counters)
+    radio: RadioHealth = field(default_factory=RadioHealth)
 
     async def packs(self) -> AsyncIterator[Pack]:
         """Yield packs: one event when quiet, up to two hundred in a burst."""
@@ -69,6 +71,12 @@ class ChirpStackSource:
     def keep(self, pack: Pack) -> None:
         """Acknowledge a pack to the broker: its frames are durable."""
         self.link.acknowledge(pack.messages)
+
+    def report(self, now: Instant) -> list[Reading]:
+        """Return how well each device was heard since the last report."""
+        for dev_eui in self.radio.storming():
+            log.warning("join storm: the device joins again and again", dev_eui=dev_eui)
+        return list(self.radio.report(now))
 
     def _pack(self, messages: list[Message]) -> Pack:
         heard: list[Heard] = []
@@ -87,6 +95,7 @@ class ChirpStackSource:
             if event is None:
                 self.counters.not_kept += 1
             else:
+                self.radio.hear(event.frame, event.spreading_factor)
                 heard.append(event)
         return Pack(heard, rejected, messages)
 

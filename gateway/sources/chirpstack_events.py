@@ -45,11 +45,15 @@ class EventError(ValueError):
 
 
 class Heard(msgspec.Struct, frozen=True, kw_only=True):
-    """One event: a frame, and what it says beside its payload: quantities (a status), the profile's name."""
+    """One event: a frame, and what it says beside its payload: quantities (a status), the profile's name.
+
+    `spreading_factor` is 0 where the modulation has none.
+    """
 
     frame: Frame
     quantities: tuple[Quantity, ...] = ()
     profile_tag: str = ""
+    spreading_factor: int = 0
 
 
 # ---- the JSON shapes; fields that we do not use are not named
@@ -66,8 +70,17 @@ class _RxInfo(msgspec.Struct, rename="camel", frozen=True):
     snr: float = 0.0
 
 
+class _Lora(msgspec.Struct, rename="camel", frozen=True):
+    spreading_factor: int = 0
+
+
+class _Modulation(msgspec.Struct, rename="camel", frozen=True):
+    lora: _Lora = _Lora()
+
+
 class _TxInfo(msgspec.Struct, rename="camel", frozen=True):
     frequency: int = 0
+    modulation: _Modulation = _Modulation()
 
 
 class _Event(msgspec.Struct, rename="camel", frozen=True):
@@ -113,6 +126,7 @@ def parse(topic: str, payload: bytes, received: Instant) -> Heard | None:
         frame=_frame(event, kind, dev_eui, payload, received),
         quantities=_status_quantities(event) if kind is EventKind.STATUS else (),
         profile_tag=event.device_info.tags.get("xom_profile", ""),
+        spreading_factor=event.tx_info.modulation.lora.spreading_factor,
     )
 
 
@@ -183,7 +197,8 @@ def _from_message(message: Any) -> _Event:
         plain["time"] = datetime.fromtimestamp(message.time.ToMilliseconds() / 1000, UTC)
     if "rx_info" in named:
         plain["rx_info"] = [_RxInfo(rx.gateway_id, rx.rssi, rx.snr) for rx in message.rx_info]
-        plain["tx_info"] = _TxInfo(message.tx_info.frequency)
+        lora = _Lora(message.tx_info.modulation.lora.spreading_factor)
+        plain["tx_info"] = _TxInfo(message.tx_info.frequency, _Modulation(lora))
     for name in named & {"level", "code"}:
         number = getattr(message, name)  # proto3 enums are open: a newer ChirpStack may send one that we do not know
         known = message.DESCRIPTOR.fields_by_name[name].enum_type.values_by_number.get(number)
@@ -197,6 +212,7 @@ def _check_ranges(event: _Event) -> None:
         ("fPort", event.f_port, _U8),
         ("dr", event.dr, _U8),
         ("frequency", event.tx_info.frequency, _U32),
+        ("spreadingFactor", event.tx_info.modulation.lora.spreading_factor, _U8),
         ("fCntDown", event.f_cnt_down, _U32),
     ):
         if not 0 <= value <= most:

@@ -27,6 +27,7 @@ log = structlog.get_logger(__name__)
 _QUARANTINED = 3  # damaged spools kept for a person to look at
 _QUICK_BYTES = 64_000_000  # a file up to this is read through at each start; a larger one only in its live tables
 _KEEP_CONFIRMED = 2_000  # confirmed batches that are copied: the newest; the rest stays in quarantine
+PROVEN = 2  # of `header.confirmed`: the hub has it, and it is proven to be ours (schema/003.sql)
 _FURTHEST = 10_000_000  # a damaged counter must not make us count for ever
 _LIVE = ("spool", "reading", "event", "header", "gap", "older")
 
@@ -273,12 +274,11 @@ def _salvage(old: apsw.Connection, new: apsw.Connection, known: Head | None, now
 def _copy_batches(old: apsw.Connection, new: apsw.Connection, headers: Sequence[tuple[Any, ...]]) -> list[Header]:
     """Copy batches; returns those whose envelope cannot be read and that the hub does not have."""
     lost: list[Header] = []
-    newest_confirmed = {row[0] for row in headers if row[9]} - set(
-        sorted(row[0] for row in headers if row[9])[:-_KEEP_CONFIRMED]
-    )
+    confirmed_ids = sorted(row[0] for row in headers if row[9] == PROVEN)
+    newest_confirmed = set(confirmed_ids[-_KEEP_CONFIRMED:])
     for row in headers:
         number, epoch, seq, _, from_ms, to_ms, readings, _, _, confirmed, gone = row
-        if confirmed and number not in newest_confirmed:
+        if confirmed == PROVEN and number not in newest_confirmed:
             continue
         envelope = None if gone else _one(old, f"SELECT bytes FROM envelope WHERE id = {number:d}")  # noqa: S608 - our own names
         if envelope is None and not gone:

@@ -78,7 +78,15 @@ def _evict_routine(db: apsw.Connection, now_ms: int) -> bool:
         ids = apsw.carray(array("q", [header.id for header in headers]))
         db.execute("DELETE FROM envelope WHERE id IN (SELECT value FROM carray(?))", (ids,))
         db.execute("UPDATE header SET gone = ? WHERE id IN (SELECT value FROM carray(?))", (Cause.EVICTED.value, ids))
+        _limit_gone(db)
     return bool(headers)
+
+
+def _limit_gone(db: apsw.Connection) -> None:
+    """Let the oldest headers of evicted batches go: a year's outage must not fill the card with them."""
+    count: Any = db.execute("SELECT count(*) FROM header WHERE gone != ''").fetchone()
+    if count[0] > _MOST_GONE:
+        db.execute(_OLDEST_GONE, (count[0] - _MOST_GONE,))
 
 
 def _carry_on(db: apsw.Connection, header: Header) -> None:
@@ -154,11 +162,26 @@ def joined(earlier: Gap, later: Gap) -> Gap:
 def note_gap(db: apsw.Connection, gap: Gap, at_ms: int) -> None:
     """Keep a gap record, and as an event for the next batch."""
     event = gap.event(at_ms)
-    db.execute("INSERT INTO gap (body) VALUES (?)", (event.detail.encode(),))
+    _record(db, gap)
     db.execute("INSERT INTO event (body) VALUES (?)", (msgspec.msgpack.encode(event),))
 
 
-_CONFIRMED = "SELECT id FROM header WHERE confirmed = 1 AND gone = '' ORDER BY id LIMIT ?"
+def _record(db: apsw.Connection, gap: Gap) -> None:
+    """Keep a gap record; an eviction that goes on where the last record ended makes that one longer."""
+    row: Any = db.execute("SELECT id, body FROM gap ORDER BY id DESC LIMIT 1").fetchone()
+    if row is not None:
+        folded = folded_gaps([msgspec.json.decode(row[1], type=Gap), gap])
+        if len(folded) == 1:
+            db.execute("DELETE FROM gap WHERE id = ?", (row[0],))
+            gap = folded[0]
+    db.execute("INSERT INTO gap (body) VALUES (?)", (msgspec.json.encode(gap),))
+
+
+_CONFIRMED = "SELECT id FROM header WHERE confirmed = 2 AND gone = '' ORDER BY id LIMIT ?"
+_MOST_GONE = 100_000  # headers without an envelope: their gap records say the same, and stay
+_OLDEST_GONE = """
+DELETE FROM header WHERE id IN (SELECT id FROM header WHERE gone != '' ORDER BY id LIMIT ?)
+"""
 _ROUTINE = """
 SELECT id, seq, readings, from_ms, to_ms, epoch FROM header
 WHERE confirmed = 0 AND gone = '' AND urgent = 0 ORDER BY id LIMIT ?

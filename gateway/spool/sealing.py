@@ -10,7 +10,7 @@ from gateway import crash
 from gateway.clock import Instant
 from gateway.due import DueLedger
 from gateway.spool.spool import Spool
-from gateway.spool.store import Contents, Position
+from gateway.spool.store import Contents, Older, Position
 from gateway.steps import StepFinder
 from wire.batch import MAX_ENVELOPE_BYTES, BatchError, Clock, Draft, Event, Sealed, Software
 from wire.identity import GatewayId
@@ -93,6 +93,11 @@ class Sealer:
                 await self._seal(await self.spool.head(self.rhythm.most_readings), now)
                 if self.spool.unsealed <= 0:
                     return
+
+    async def end_epoch(self, reason: str, now_ms: int, then: Callable[[Older, Position], None]) -> None:
+        """End this epoch and begin another, between two batches; `then` hears of both before the next is sealed."""
+        async with self._one_at_a_time:
+            then(*await self.spool.end_epoch(reason, now_ms))
 
     async def _seal(self, contents: Contents, now: Instant) -> None:
         position = await self.spool.position()

@@ -38,7 +38,7 @@ class Spool:
         except BaseException:
             self._thread.shutdown(wait=False)
             raise
-        self.unsealed = (await self.depth()).unsealed
+        self.unsealed = await self._run(self._file.count_unsealed)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -102,16 +102,21 @@ class Spool:
         """Return the unconfirmed batches that hold an alarm, oldest first."""
         return await self._run(self._file.urgent_after, seq)
 
-    async def confirm(self, ack: Ack) -> None:
-        """Note the hub's word: its watermark, and what it has above."""
-        await self._run(
-            self._file.confirm,
-            ack.through,
-            ack.incarnation,
-            epoch=ack.epoch,
-            highest=ack.highest,
-            missing=ack.missing,
-        )
+    async def payload_sha256(self, seq: int, epoch: Epoch) -> bytes | None:
+        """Return the hash of a batch that we sealed, None where we know none any more."""
+        return await self._run(self._file.payload_sha256, seq, epoch)
+
+    async def confirm(self, ack: Ack, proven: int) -> None:
+        """Note the hub's word: its watermark, what it has above, and up to where that is proven to be ours."""
+        await self._run(self._file.confirm, ack, proven)
+
+    async def end_epoch(self, reason: str, now_ms: int) -> tuple[Older, Position]:
+        """End this epoch and begin another; returns both. Nobody may be sealing meanwhile."""
+        return await self._run(self._file.end_epoch, reason, now_ms)
+
+    async def note_expired(self, seq: int, epoch: Epoch, now_ms: int) -> int:
+        """Say once that the batches from `seq` on are gone behind the retention floor; returns the last one gone."""
+        return await self._run(self._file.note_expired, seq, epoch, now_ms)
 
     async def trim(self, keep_from_ms: int, keep_bytes: int) -> int:
         """Delete confirmed batches behind the retention floor; returns how many."""

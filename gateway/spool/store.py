@@ -21,16 +21,20 @@ import msgspec
 
 from gateway.spool import recovery
 from gateway.spool.head import Head, HeadFile
-from gateway.spool.room import DEFAULT_ROOM, Room, forget, make_room
+from gateway.spool.recovery import PROVEN
+from gateway.spool.room import DEFAULT_ROOM, Room, forget, make_room, note_gap
 from gateway.spool.sqlite import Damaged, NotKept, SpoolError, checksum, connect, prepare, sorted_error, used_bytes
-from wire.batch import MAX_ENVELOPE_BYTES, Draft, Event, Gap, Sealed, genesis, seal
+from wire.ack import Ack
+from wire.batch import MAX_ENVELOPE_BYTES, Cause, Draft, Event, Gap, Sealed, genesis, seal
 from wire.identity import Epoch, GatewayId, from_plain, to_plain
 from wire.keys import SigningKey
 from wire.reading import Kind, Reading
 
-_SCHEMA = ("001.sql", "002.sql")
+_SCHEMA = ("001.sql", "002.sql", "003.sql")
 # More than a broker can redeliver: ChirpStack's and the broker's queues hold at most some thousand messages.
 R = TypeVar("R")
+NEW_EPOCH = "new_epoch"
+_SAID = 1  # of `header.confirmed`: the hub says that it has it, above its watermark
 
 _RECENT_KEYS = 100_000
 _PRUNE_EVERY = 1_000
@@ -297,6 +301,11 @@ class SpoolFile:
         events = [_event_decoder.decode(body) for (body,) in self._all("SELECT body FROM event ORDER BY id")]
         return Contents(last_id=last_id, readings=readings, events=events)
 
+    def count_unsealed(self) -> int:
+        """Return how many readings no batch holds yet."""
+        row = self._one("SELECT count(*) FROM reading")
+        return int(row[0]) if row else 0
+
     def unsealed(self) -> list[Reading]:
         """Return every reading that no batch holds yet."""
         return [_decoder.decode(body) for (body,) in self._all("SELECT body FROM reading ORDER BY id")]
@@ -305,6 +314,10 @@ class SpoolFile:
         """Sign a batch and put it in its readings' place, in one transaction: never both, never neither."""
         sealed = seal(draft, self._key, largest)
         urgent = any(reading.urgent for reading in draft.readings)
+        position = self.position()
+        if (draft.epoch, draft.seq) != (position.epoch, position.last_seq + 1):
+            where = f"{position.last_seq} of epoch {position.epoch}"
+            raise SpoolError(f"batch {draft.seq} of epoch {draft.epoch} does not follow {where}")
         with self._transaction() as db:
             header = (str(draft.epoch), sealed.seq, sealed.payload_sha256, draft.from_ms, draft.to_ms)
             db.execute(_NEW_HEADER, (*header, len(draft.readings), urgent, sealed_at_ms))
@@ -338,34 +351,76 @@ class SpoolFile:
         rows = self._all("SELECT epoch, last_seq, through, incarnation FROM older ORDER BY epoch")
         return [Older(Epoch.parse(epoch), *rest) for epoch, *rest in rows]
 
-    def confirm(
-        self,
-        through: int,
-        incarnation: int,
-        *,
-        epoch: Epoch | None = None,
-        highest: int = 0,
-        missing: Sequence[tuple[int, int]] = (),
-    ) -> None:
-        """Note the hub's word. Nothing is deleted here: `trim` does that, behind the retention floor."""
-        current = self.position().epoch
-        of, table = epoch or current, "spool" if epoch in (None, current) else "older"
+    def payload_sha256(self, seq: int, epoch: Epoch) -> bytes | None:
+        """Return the hash of a batch that we sealed, None where we know none any more."""
+        row = self._one("SELECT payload_sha256 FROM header WHERE epoch = ? AND seq = ?", (str(epoch), seq))
+        return row[0] or None if row else None
+
+    def confirm(self, ack: Ack, proven: int) -> None:
+        """Note the hub's word, of which everything up to `proven` is bound to what we wrote (decision 010).
+
+        Nothing is deleted here: `trim` does that, behind the retention floor.
+        """
+        epoch = str(ack.epoch)
+        table = "spool" if ack.epoch == self.position().epoch else "older"
         with self._transaction() as db:
             sql = f"UPDATE {table} SET through = ?, incarnation = ? WHERE epoch = ?"  # noqa: S608 - one of two names
-            db.execute(sql, (through, incarnation, str(of)))
-            self._mark(db, str(of), through, max(highest, through), missing)
+            db.execute(sql, (ack.through, ack.incarnation, epoch))
+            self._mark(db, epoch, ack, proven)
         self._write_head()
 
     @staticmethod
-    def _mark(db: apsw.Connection, epoch: str, through: int, highest: int, missing: Sequence[tuple[int, int]]) -> None:
+    def _mark(db: apsw.Connection, epoch: str, ack: Ack, proven: int) -> None:
         """Mark what the hub has, and unmark what a restored hub lacks."""
-        db.execute(_UNCONFIRM, (epoch, highest))
+        highest = max(ack.highest, ack.through)
+        db.execute(_UNCONFIRM, (epoch, highest + 1, 2**62))
         first = 0
-        for hole, end in (*missing, (highest + 1, highest + 1)):
-            db.execute(_CONFIRM, (epoch, first, hole - 1))
+        for hole, end in (*ack.missing, (highest + 1, highest + 1)):
+            db.execute(_CONFIRM, (_SAID, epoch, first, hole - 1, 0))
             if hole <= highest:
-                db.execute(_UNCONFIRM_RANGE, (epoch, max(hole, through + 1), end))
+                db.execute(_UNCONFIRM, (epoch, max(hole, ack.through + 1), end))
             first = end + 1
+        db.execute(_CONFIRM, (PROVEN, epoch, 0, proven, _SAID))
+        db.execute(_FORGET_GONE, (epoch, proven))
+
+    def end_epoch(self, reason: str, now_ms: int) -> tuple[Older, Position]:
+        """End this epoch, because somebody else writes it too, and begin another; returns both.
+
+        What is not sealed goes on in the new one. What was sealed and not proven is delivered under its own epoch.
+        """
+        old = self.position()
+        with self._transaction() as db:
+            ended = (str(old.epoch), old.last_seq, old.through, old.incarnation)
+            db.execute("INSERT OR REPLACE INTO older VALUES (?, ?, ?, ?)", ended)
+            db.execute(_UNSAY, (ended[0], _SAID))
+            _, epoch, genesis_hash = self._new_chain()
+            db.execute("UPDATE spool SET epoch = ?, last_seq = 0, last_hash = ?, through = 0", (epoch, genesis_hash))
+            detail = f"epoch {old.epoch} ended at sequence {old.last_seq}: {reason}"
+            event = _event_encoder.encode(Event(now_ms, NEW_EPOCH, detail))
+            db.execute("INSERT INTO event (body) VALUES (?)", (event,))
+        self._write_head()
+        self._head.sync()
+        return Older(old.epoch, old.last_seq, old.through, old.incarnation), self.position()
+
+    def note_expired(self, seq: int, epoch: Epoch, now_ms: int) -> int:
+        """Say once that the batches from `seq` on are gone behind the retention floor; returns the last one gone.
+
+        A restored hub may ask for what an earlier one had confirmed. What has a header has its gap record already.
+        """
+        if self._one("SELECT 1 FROM header WHERE epoch = ? AND seq = ?", (str(epoch), seq)) is not None:
+            return seq
+        row = self._one("SELECT min(seq) FROM header WHERE epoch = ? AND seq > ?", (str(epoch), seq))
+        ends = {one.epoch: one.last_seq for one in self.older()} | {self.position().epoch: self.position().last_seq}
+        last = row[0] - 1 if row is not None and row[0] is not None else ends.get(epoch, seq)
+        gap = Gap(epoch=str(epoch), cause=Cause.EXPIRED, first=seq, last=max(seq, last))
+        told = any(
+            one.epoch == gap.epoch and one.cause is Cause.EXPIRED and one.first <= seq and gap.last <= one.last
+            for one in self.gaps()
+        )
+        if not told:
+            with self._transaction() as db:
+                note_gap(db, gap, now_ms)
+        return gap.last
 
     def trim(self, keep_from_ms: int, keep_bytes: int, *, most: int = _MOST_TRIMMED) -> int:
         """Delete confirmed batches sealed before `keep_from_ms`, and the oldest confirmed beyond `keep_bytes`.
@@ -374,9 +429,11 @@ class SpoolFile:
         in one go what is kept for a hub's restoration.
         """
         with self._transaction() as db:
-            rows: list[tuple[Any, ...]] = db.execute(_KEPT).fetchall()
-            aged = itertools.takewhile(lambda row: row[1] < keep_from_ms, itertools.islice(rows, most))
-            beyond = itertools.takewhile(lambda row: row[2] > keep_bytes, rows)
+            oldest_kept: list[tuple[Any, ...]] = db.execute(_OLDEST, (most,)).fetchall()
+            aged = itertools.takewhile(lambda row: row[1] < keep_from_ms, oldest_kept)
+            # Adding up reads all envelopes, minutes on a card: not while the whole file is smaller.
+            kept: list[tuple[Any, ...]] = db.execute(_KEPT).fetchall() if used_bytes(db) > keep_bytes else []
+            beyond = itertools.takewhile(lambda row: row[2] > keep_bytes, kept)
             oldest = [int(row[0]) for row in max(list(aged), list(beyond), key=len)]
             forget(db, oldest)
             return len(oldest)
@@ -506,21 +563,28 @@ WHERE id = (SELECT id FROM header WHERE epoch = coalesce(:epoch, (SELECT epoch F
 """
 _URGENT = """
 SELECT seq FROM header
-WHERE epoch = (SELECT epoch FROM spool) AND seq > ? AND urgent AND NOT confirmed AND gone = '' ORDER BY seq
+WHERE epoch = (SELECT epoch FROM spool) AND seq > ? AND urgent = 1 AND confirmed = 0 AND gone = '' ORDER BY seq
 """
-_CONFIRM = "UPDATE header SET confirmed = 1 WHERE epoch = ? AND seq BETWEEN ? AND ? AND confirmed = 0 AND gone = ''"
-_UNCONFIRM = "UPDATE header SET confirmed = 0 WHERE epoch = ? AND seq > ? AND confirmed = 1"
-_UNCONFIRM_RANGE = "UPDATE header SET confirmed = 0 WHERE epoch = ? AND seq BETWEEN ? AND ? AND confirmed = 1"
+# `IN`, not `<`: only so does SQLite go straight to the range in `header_told`.
+_CONFIRM = """
+UPDATE header SET confirmed = ? WHERE epoch = ? AND seq BETWEEN ? AND ? AND confirmed IN (0, ?) AND gone = ''
+"""
+_UNCONFIRM = """
+UPDATE header SET confirmed = 0 WHERE epoch = ? AND seq BETWEEN ? AND ? AND confirmed IN (1, 2) AND gone = ''
+"""
+_UNSAY = "UPDATE header SET confirmed = 0 WHERE epoch = ? AND confirmed = ? AND gone = ''"
+_FORGET_GONE = "DELETE FROM header WHERE epoch = ? AND seq <= ? AND gone != ''"
 _DEPTH = """
 SELECT (SELECT count(*) FROM reading),
        (SELECT count(*) FROM header WHERE confirmed = 0 AND gone = ''),
        (SELECT coalesce(sum(readings), 0) FROM header WHERE confirmed = 0 AND gone = ''),
-       (SELECT count(*) FROM header WHERE confirmed = 1 AND gone = ''),
+       (SELECT count(*) FROM header WHERE confirmed > 0 AND gone = ''),
        (SELECT sealed_at_ms FROM header WHERE confirmed = 0 AND gone = '' ORDER BY id LIMIT 1)
 """
+_OLDEST = "SELECT id, sealed_at_ms FROM header WHERE confirmed = 2 AND gone = '' ORDER BY id LIMIT ?"
 _KEPT = """
 SELECT header.id, sealed_at_ms, sum(length(bytes)) OVER (ORDER BY header.id DESC) AS newer
-FROM header JOIN envelope ON envelope.id = header.id WHERE confirmed ORDER BY header.id
+FROM header JOIN envelope ON envelope.id = header.id WHERE confirmed = 2 AND gone = '' ORDER BY header.id
 """
 
 _encode = msgspec.msgpack.Encoder(enc_hook=to_plain).encode

@@ -9,7 +9,6 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from hub.store.deliveries import Delivery
-from hub.store.gaps import Gaps
 from hub.store.incidents import IncidentKind, Recorded
 from hub.store.observations import Observation
 from wire.reading import Quality
@@ -71,15 +70,24 @@ class DeliveryModel(Model):
     """How far one epoch (the life of one spool) of a gateway's log has arrived."""
 
     epoch: str = Field(description="The epoch, sixteen hex digits.", examples=["9f86d081884c7d65"])
-    through: int = Field(description="Every batch up to this sequence is stored.", examples=[40])
-    highest: int = Field(description="The highest sequence stored.", examples=[60])
-    missing: list[Missing] = Field(description="What lies between and is not here, lowest first, at most 100 ranges.")
+    through: int = Field(description="Every batch up to this sequence is stored or accounted for.", examples=[40])
+    highest: int = Field(description="The highest sequence stored or accounted for.", examples=[60])
+    broken: int | None = Field(
+        description="The batch after `through`, when it is stored and follows another predecessor.", examples=[None]
+    )
+    missing: list[Missing] = Field(description="What lies between and is neither, lowest first, at most 100 ranges.")
 
     @classmethod
     def of(cls, delivery: Delivery) -> Self:
         """Return the delivery as the API shows it."""
         ranges = [Missing(first=first, last=last) for first, last in delivery.holes()[0]]
-        return cls(epoch=str(delivery.epoch), through=delivery.through, highest=delivery.highest, missing=ranges)
+        return cls(
+            epoch=str(delivery.epoch),
+            through=delivery.through,
+            highest=delivery.highest,
+            broken=delivery.broken or None,
+            missing=ranges,
+        )
 
 
 class GatewayDetail(GatewayModel):
@@ -89,7 +97,7 @@ class GatewayDetail(GatewayModel):
 
 
 class MissingBatches(Missing):
-    """Batches of one epoch that have not arrived, though later ones have."""
+    """Batches of one epoch that have not arrived, though later ones have, and that nothing accounts for."""
 
     epoch: str = Field(description="The epoch, sixteen hex digits.", examples=["9f86d081884c7d65"])
 
@@ -103,16 +111,24 @@ class SilenceModel(Model):
     end: datetime = Field(description="Where the next one began.", examples=["2026-02-01T06:00:00Z"])
 
 
-class ToldGapModel(Model):
-    """A gap that the gateway itself recorded."""
+class AccountModel(Model):
+    """What the gateway has declared lost: the hub asks for it no more, and counts it as a loss while it is not here."""
 
-    epoch: str = Field(description="The epoch of the batch that tells of it.", examples=["9f86d081884c7d65"])
-    seq: int = Field(description="The batch that tells of it.", examples=[77])
-    at: datetime = Field(description="Where that batch's window ended.", examples=["2026-02-01T06:00:00Z"])
-    cause: str = Field(description="Why: evicted, damaged, power, radio, unknown.", examples=["evicted"])
-    first_seq: int | None = Field(description="First batch concerned, if any.", examples=[12])
-    last_seq: int | None = Field(description="Last batch concerned, if any.", examples=[15])
-    readings: int | None = Field(description="Readings concerned, where that is known.", examples=[800])
+    epoch: str = Field(description="The epoch that it is lost of.", examples=["9f86d081884c7d65"])
+    cause: str = Field(description="Why: evicted, damaged; unknown: the record is unreadable.", examples=["evicted"])
+    certain: bool = Field(description="False: it may be lost; nobody will send it.", examples=[True])
+    first: int | None = Field(description="First batch; null: readings that no batch held.", examples=[12])
+    last: int | None = Field(description="Last batch.", examples=[15])
+    readings: int | None = Field(description="Readings in it, where that is known.", examples=[800])
+    missing: int = Field(description="Batches of it that are not here: the loss.", examples=[3])
+    arrived: int = Field(description="Batches of it that are here all the same.", examples=[1])
+    start: datetime | None = Field(
+        description="Begin of the time that is lost, if known.", examples=["2026-02-01T00:00:00Z"]
+    )
+    end: datetime | None = Field(description="Its end, if known.", examples=["2026-02-01T06:00:00Z"])
+    told_epoch: str = Field(description="Epoch of the batch that declares it.", examples=["9f86d081884c7d65"])
+    told_seq: int = Field(description="Sequence of that batch.", examples=[77])
+    told_at: datetime = Field(description="Where that batch's window ended.", examples=["2026-02-01T07:00:00Z"])
 
 
 class GapsModel(Model):
@@ -127,32 +143,10 @@ class GapsModel(Model):
     missed: dict[str, int] = Field(
         description="Samples that did not, by the reason that the gateway gave.", examples=[{"unknown": 10}]
     )
-    told: list[ToldGapModel] = Field(description="Gaps that the gateway recorded, in order; at most 10,000.")
-
-    @classmethod
-    def of(cls, gaps: Gaps) -> Self:
-        """Return the ledger as the API shows it."""
-        return cls(
-            gateway_id=gaps.gateway_id,
-            missing=[MissingBatches.model_validate(one) for one in gaps.missing],
-            silences=[SilenceModel.model_validate(one) for one in gaps.silences],
-            batches=gaps.batches,
-            expected=gaps.expected,
-            received=gaps.received,
-            missed=gaps.missed,
-            told=[
-                ToldGapModel(
-                    epoch=one.epoch,
-                    seq=one.seq,
-                    at=one.at,
-                    cause=one.gap.cause,
-                    first_seq=one.gap.first_seq,
-                    last_seq=one.gap.last_seq,
-                    readings=one.gap.readings,
-                )
-                for one in gaps.told
-            ],
-        )
+    accounts: list[AccountModel] = Field(description="What the gateway declared lost, in the order of telling.")
+    lost_batches: int = Field(description="Batches declared lost and not here; each number once.", examples=[3])
+    uncertain_batches: int = Field(description="Further batches that may be lost.", examples=[0])
+    lost_readings: int = Field(description="Readings declared lost, at the least.", examples=[600])
 
 
 class SourceModel(Model):

@@ -53,7 +53,7 @@ def _gateways(router: APIRouter, database: Database) -> None:
     async def gaps(
         gateway_id: parameters.GatewayPath, start: parameters.From = None, end: parameters.To = None
     ) -> models.GapsModel:
-        """Show a gateway's loss ledger: batches not here, times unaccounted for, samples owed, gaps it tells of.
+        """Show a gateway's loss ledger: batches not here, times unaccounted for, samples owed, what it declared lost.
 
         The period selects by the batches' windows. Missing batches have no time of their own and are always listed.
         """
@@ -61,7 +61,7 @@ def _gateways(router: APIRouter, database: Database) -> None:
         if not await inventory.list_gateways(database, gateway=gateway_id, limit=1):
             raise not_found(f"gateway {gateway_id!r}", "/api/v1/gateways")
         ledgers = await list_gaps(database, gateway=gateway_id, start=start, end=end)
-        return models.GapsModel.of(ledgers[0] if ledgers else Gaps(gateway_id=gateway_id))
+        return models.GapsModel.model_validate(ledgers[0] if ledgers else Gaps(gateway_id=gateway_id))
 
 
 def _sources(router: APIRouter, database: Database) -> None:
@@ -169,7 +169,7 @@ def _incidents(router: APIRouter, database: Database) -> None:
         before: parameters.BeforeNumber = None,
         limit: parameters.ListLimit = 100,
     ) -> models.IncidentPage:
-        """List incidents, latest first: conflicts, chain breaks, refused messages."""
+        """List incidents, latest first: conflicts, chain breaks, refused messages, damaged spools."""
         rows = await list_incidents(
             database, gateway=GatewayId(gateway) if gateway is not None else None, kind=kind, before=before, limit=limit
         )

@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(slots=True, kw_only=True)
 class Acknowledger:
-    """Publishes the newest watermark of each log. One that could not be sent goes with the next.
+    """Publishes the newest watermark of each log, bound to content. One that could not be sent goes with the next.
 
     `announce` is told the newest batch before a word of it leaves (decision 009).
     """
@@ -66,6 +66,8 @@ class Acknowledger:
             through=delivery.through,
             highest=highest,
             missing=missing,
+            anchor=delivery.anchor,
+            broken=delivery.broken,
         )
         try:
             topic = str(Topic(delivery.gateway, Subject.ACK))

@@ -17,6 +17,7 @@ import structlog
 from hub.crash import Point, Reach, nowhere
 from hub.ingest.acknowledge import Acknowledger
 from hub.ingest.admit import Refused, admit
+from hub.ingest.refuse import Refuser, in_vain
 from hub.metrics import Metrics
 from hub.store.admission import Admitted, Outcome
 from hub.store.batches import BatchStore, Committed, NotEnrolled
@@ -63,6 +64,7 @@ class Consumer:
     database: Database
     enrolled: Enrolled
     acknowledger: Acknowledger
+    refuser: Refuser
     metrics: Metrics
     group: int = 64
     lanes: int = 4
@@ -115,6 +117,7 @@ class Consumer:
         # The PUBACKs leave in the loop's next round, before the acknowledger wakes: that is the instant meant.
         asyncio.get_running_loop().call_soon(self.reach, Point.AFTER_PUBACK)
         self.acknowledger.tell(committed.deliveries, newest_batch=committed.newest_batch)
+        self.refuser.tell(in_vain(admitted, committed.outcomes, refused))
         self._count(admitted, committed, refused)
 
     async def _judge(self, messages: Sequence[Message]) -> tuple[list[Admitted], list[Incident]]:

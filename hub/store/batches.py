@@ -13,13 +13,15 @@ from typing import Final
 from psycopg import errors
 
 from hub.crash import Point, Reach, nowhere
+from hub.store.accounts import Account, accounts_of, keep_accounts
 from hub.store.admission import Admitted, Chain, Held, Key, Outcome, Verdict, judge, neighbours
 from hub.store.database import Connection, Database, StoreUnavailable
-from hub.store.deliveries import Delivery, settle
-from hub.store.gaps import Account, account, keep
-from hub.store.incidents import DEFAULT_CAP, record_within
+from hub.store.deliveries import Delivery, Log, settle
+from hub.store.gaps import Completeness, completeness, keep
+from hub.store.incidents import DEFAULT_CAP, Incident, record_within
 from hub.store.locks import REGISTRY_LOCK, gateway_lock
 from hub.store.partitions import Partitions, months_of
+from hub.store.reports import reported
 from hub.store.rows import HEADER, TRAILER, encode_rows
 from hub.store.series import Numbers, Series, StreamKey, Tally, int_array, stream_keys
 from hub.store.statements import statements
@@ -39,6 +41,8 @@ _SQL: Final = statements("batches")
 class Committed:
     """What a commit did: outcomes in the order of the group, and the delivery of every epoch it touched.
 
+    Touched is also an epoch that a batch of another one accounts for: those come first, so that the last word to a
+    gateway is about the log that it writes.
     `readings`, `undecoded` and `observations` count what was newly stored, `incidents` what was recorded;
     `newest_batch` is the highest number that a batch of the group got, 0 when none was new.
     """
@@ -85,10 +89,12 @@ class BatchStore:
             batch_numbers = await _insert(connection, [one.admitted for one in fresh], [c for _, c in verdict.new])
             numbers, found = await self._series.resolve(connection, [pair for one in fresh for pair in one.streams])
             observations = await _copy(connection, fresh, numbers, batch_numbers)
-            await record_within(connection, verdict.incidents, cap=self._incident_cap)
-            accounts = {batch_numbers[one.admitted.key]: account(one.admitted.batch) for one in fresh}
-            await _count(connection, admitted, fresh, numbers, verdict, accounts)
-            deliveries = await settle(connection, {(one.gateway, one.batch.epoch) for one in admitted})
+            await _count(connection, admitted, fresh, numbers, verdict, batch_numbers)
+            accounted, incidents = await _account(connection, fresh, batch_numbers)
+            incidents = [*verdict.incidents, *incidents, *(told for one in fresh for told in reported(one.admitted))]
+            await record_within(connection, incidents, cap=self._incident_cap)
+            logs = {(one.gateway, one.batch.epoch) for one in admitted}
+            deliveries = await settle(connection, [*sorted(accounted - logs), *sorted(logs)])
             self._reach(Point.BEFORE_COMMIT)
         self._series.remember(found)
         return Committed(
@@ -97,7 +103,7 @@ class BatchStore:
             readings=sum(one.columns.n for one in fresh),
             undecoded=sum(len(dict(one.columns.undecoded)) for one in fresh),
             observations=observations,
-            incidents=len(verdict.incidents),
+            incidents=len(incidents),
             newest_batch=max(batch_numbers.values(), default=0),
         )
 
@@ -109,6 +115,7 @@ class _Unfolded:
     admitted: Admitted
     times_ms: list[int]
     streams: list[tuple[StreamKey, Stream]]
+    accounts: list[Account]
 
     @property
     def columns(self) -> Columns:
@@ -122,7 +129,7 @@ class _Unfolded:
 def _unfold(one: Admitted) -> _Unfolded:
     columns = one.batch.columns
     streams = list(zip(stream_keys(one.gateway, columns), columns.streams, strict=True))
-    return _Unfolded(admitted=one, times_ms=observed_at_ms(columns), streams=streams)
+    return _Unfolded(admitted=one, times_ms=observed_at_ms(columns), streams=streams, accounts=accounts_of(one.batch))
 
 
 async def _locked(
@@ -202,20 +209,33 @@ async def _count(
     fresh: Sequence[_Unfolded],
     known: Mapping[StreamKey, Numbers],
     verdict: Verdict,
-    accounts: Mapping[int, Account | None],
+    batch_numbers: Mapping[Key, int],
 ) -> None:
-    """Write what follows from the group beside its rows: tallies, accounts, who was heard, chains that now close."""
+    """Write what follows from the group beside its rows: tallies, samples due, who was heard, chains that now close."""
     tally = Tally()
     for one in fresh:
         tally.add(one.columns, one.times_ms, one.numbers(known))
+    said: dict[int, Completeness] = {}
+    for one in fresh:
+        due = completeness(one.admitted.batch)
+        if due is not None:
+            said[batch_numbers[one.admitted.key]] = due
     relinked = _columns([key for key, _ in verdict.relinked]) | {
         "chain": int_array(chain for _, chain in verdict.relinked)
     }
     async with connection.pipeline():
         await tally.write(connection)
-        await keep(connection, {number: one for number, one in accounts.items() if one is not None})
+        await keep(connection, said)
         await connection.execute(_SQL["heard"], {"gateway": sorted({str(one.gateway) for one in admitted})})
         await connection.execute(_SQL["relink"], relinked)
+
+
+async def _account(
+    connection: Connection, fresh: Sequence[_Unfolded], batch_numbers: Mapping[Key, int]
+) -> tuple[set[Log], list[Incident]]:
+    """Write what the new batches declare lost; returns the logs that it concerns, and an incident where it is much."""
+    told = [(one.admitted.gateway, batch_numbers[one.admitted.key], one.accounts) for one in fresh if one.accounts]
+    return await keep_accounts(connection, told) if told else (set(), [])
 
 
 def _columns(keys: Sequence[Key]) -> dict[str, object]:

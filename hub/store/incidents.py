@@ -33,6 +33,9 @@ class IncidentKind(enum.StrEnum):
     UNKNOWN_VERSION = "unknown_version"
     WRONG_TOPIC = "wrong_topic"
     RESTORED = "restored"
+    NEW_EPOCH = "new_epoch"  # a gateway began a new log: its card was changed or damaged, or somebody else writes
+    SALVAGED = "salvaged"  # a gateway's spool was damaged, and what could be read was saved
+    TOO_MANY_GAPS = "too_many_gaps"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

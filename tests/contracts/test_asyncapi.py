@@ -15,11 +15,13 @@ from gateway.delivery.client import State
 from tests.wire.strategies import EPOCH, GATEWAY, KEYS, draft, drafts, typical_readings
 from wire import ack as acks
 from wire import batch as batches
-from wire.ack import Ack, Checkpoint, seal_ack
+from wire import refusal as refusals
+from wire.ack import Ack, Anchor, Checkpoint, seal_ack
 from wire.batch import Draft, decompress, seal
 from wire.columns import Columns
 from wire.identity import GatewayId
 from wire.keys import Algorithm
+from wire.refusal import MOST_REFUSED, Reason, Refusal, Refused, refused, seal_refusal
 from wire.topics import Subject, Topic, every_gateway
 
 DOCUMENT: dict[str, Any] = yaml.safe_load((Path(__file__).parents[2] / "docs" / "asyncapi.yaml").read_text())
@@ -55,8 +57,9 @@ def body_of(envelope: bytes) -> Any:
 def an_ack(**changes: Any) -> Ack:
     checkpoint = Checkpoint("hub.xa-dong", 41, "aGFzaA==")
     plain = Ack(
-        gateway=GATEWAY, incarnation=2, epoch=EPOCH, through=7, highest=12, missing=((8, 9),), checkpoint=checkpoint
-    )
+        gateway=GATEWAY, incarnation=2, epoch=EPOCH, through=7, highest=12, missing=((8, 9),),
+        anchor=Anchor(7, "ab" * 32), checkpoint=checkpoint,
+    )  # fmt: skip
     return msgspec.structs.replace(plain, **changes)
 
 
@@ -113,12 +116,34 @@ def test_whatever_a_gateway_seals_is_as_described(drawn: Draft) -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"missing": ()}, {"checkpoint": None}, {"through": 0, "highest": 0, "missing": ()}], ids=str
+    "changes",
+    [
+        {},
+        {"missing": ()},
+        {"checkpoint": None},
+        {"through": 0, "highest": 0, "missing": (), "anchor": None},
+        {"missing": (), "broken": 8},
+    ],
+    ids=str,
 )
 def test_a_real_ack_is_as_described(changes: dict[str, Any]) -> None:
     _, payload, _, _ = envelope = msgspec.msgpack.decode(seal_ack(an_ack(**changes), HUB))
     validator("Envelope").validate(with_hex(envelope))
     validator("Ack").validate(msgspec.json.decode(payload))
+
+
+def test_a_real_refusal_is_as_described() -> None:
+    every = tuple(refused(reason.encode(), reason) for reason in Reason)
+    refusal = Refusal(gateway=GATEWAY, refused=every)
+    _, payload, _, _ = envelope = msgspec.msgpack.decode(seal_refusal(refusal, HUB))
+    validator("Envelope").validate(with_hex(envelope))
+    validator("Refusal").validate(msgspec.json.decode(payload))
+
+
+def test_the_reasons_in_the_document_are_those_that_travel() -> None:
+    item = DOCUMENT["components"]["schemas"]["Refusal"]["properties"]["refused"]["items"]
+    assert item["properties"]["reason"]["enum"] == [str(reason) for reason in Reason]
+    assert set(item["properties"]) == names_of(Refused)
 
 
 @pytest.mark.parametrize("online", [True, False])
@@ -157,6 +182,8 @@ def names_of(kind: type[msgspec.Struct]) -> set[str]:
 
 def test_the_schemas_name_exactly_the_fields_that_travel() -> None:
     assert properties("Ack") == names_of(Ack)
+    assert properties("Anchor") == names_of(Anchor)
+    assert properties("Refusal") == names_of(Refusal)
     assert properties("State") == names_of(State)
     assert properties("Checkpoint") == names_of(Checkpoint) == names_of(batches.Seen)
     assert properties("BatchBody") == names_of(batches.Body)
@@ -167,10 +194,18 @@ def test_the_limits_in_the_document_are_the_limits_in_the_code() -> None:
     schemas = DOCUMENT["components"]["schemas"]
     assert schemas["Columns"]["properties"]["n"]["maximum"] == batches.MAX_READINGS
     assert schemas["Ack"]["properties"]["missing"]["maxItems"] == acks.MAX_RANGES
-    assert schemas["Envelope"]["items"][0]["enum"] == [batches.BATCH_TYPE, acks.ACK_TYPE]
+    assert schemas["Envelope"]["items"][0]["enum"] == [batches.BATCH_TYPE, acks.ACK_TYPE, refusals.REFUSAL_TYPE]
+    assert schemas["Refusal"]["properties"]["refused"]["maxItems"] == MOST_REFUSED
     packet = DOCUMENT["servers"]["hub"]["bindings"]["mqtt"]["maximumPacketSize"]
     assert packet > batches.MAX_ENVELOPE_BYTES  # topic and properties need room beside it
     assert f"At most {batches.MAX_ENVELOPE_BYTES // 1024} KiB as published" in MESSAGES["batch"]["description"].replace(
         "\n", " "
     )
-    assert f"At most {acks.MAX_ACK_BYTES // 1024} KiB as published" in MESSAGES["ack"]["description"].replace("\n", " ")
+    for name, limit in (("ack", acks.MAX_ACK_BYTES), ("refusal", refusals.MAX_REFUSAL_BYTES)):
+        described = MESSAGES[name]["description"].replace("\n", " ")
+        assert f"most {limit // 1024} KiB as published" in described, name
+
+
+def test_an_acknowledgement_is_retained_and_a_refusal_is_not() -> None:
+    retained = {name: DOCUMENT["operations"][name]["bindings"]["mqtt"]["retain"] for name in ("sendAck", "sendRefusal")}
+    assert retained == {"sendAck": True, "sendRefusal": False}

@@ -58,8 +58,15 @@ async def attack(field: Field, link: Link, hub: SigningKey) -> dict[str, int]:
                 f"the gateway has read: {name}",
                 lambda: (delivery.counters.acks_refused, delivery.counters.acks) != (refused, taken),  # noqa: B023
             )
-        after[name] = (await field.gateway.spool.position()).through
+        after[name] = await watermark(field, position.epoch)
     return after
+
+
+async def watermark(field: Field, epoch: Epoch) -> int:
+    """What the spool holds as confirmed of an epoch, also of one that has been ended."""
+    now = await field.gateway.spool.position()
+    older = {one.epoch: one.through for one in await field.gateway.spool.older()}
+    return now.through if now.epoch == epoch else older[epoch]
 
 
 async def prepare(field: Field, link: Link, hub: SigningKey) -> None:
@@ -86,7 +93,7 @@ async def test_b14_no_forged_or_replayed_acknowledgement_frees_a_reading(tmp_pat
         async with field_gateway(config) as field:
             await until("the retained forgery", lambda: field.gateway.delivery.counters.acks_refused > 0)
             depth = await field.gateway.spool.depth()
-            case.lost += depth.unconfirmed != 7
+            case.lost += depth.unconfirmed < 7
     case.close()
 
 

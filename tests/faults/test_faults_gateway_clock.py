@@ -15,7 +15,7 @@ from gateway.spool.store import SpoolFile
 from gateway.steps import Step, StepFinder
 from tests.faults.harness import Case, Oracle, seed
 from tests.faults.test_faults_gateway_damage import KEY, number_of
-from tests.gateway.gateway_readings import BOOT, GATEWAY, SENSOR, START_MS, reading
+from tests.gateway.gateway_readings import BOOT, GATEWAY, SENSOR, START_MS, confirm, reading
 from wire.batch import Batch, Sealed, Software, open_batch
 from wire.reading import ClockState
 
@@ -119,7 +119,7 @@ async def test_d2_a_step_of_years_loses_reorders_and_expires_nothing(tmp_path: P
         assert (await spool.depth()).unconfirmed == before
     file = SpoolFile(tmp_path / "spool.db", GATEWAY, KEY)
     file.open()
-    file.confirm(file.position().last_seq, 1)
+    confirm(file, file.position().last_seq, 1)
     kept = file.depth().kept
     file.trim(field.now.wall_ms - 90 * 86_400_000, 10**9)
     assert file.depth().kept >= kept - 240, "what is kept for a restored hub is not emptied in one go"

@@ -19,7 +19,7 @@ from gateway.spool.sqlite import Damaged, SpoolError
 from gateway.spool.store import SpoolFile
 from tests.faults.gateway_bed import Sensors, bed, key_of
 from tests.faults.harness import Case, Oracle, poll, seed, trials
-from tests.gateway.gateway_readings import BOOT, GATEWAY, START_MS, reading
+from tests.gateway.gateway_readings import BOOT, GATEWAY, START_MS, confirm, reading
 from tests.real_mosquitto import Mosquitto
 from wire.ack import Ack, holes, seal_ack
 from wire.batch import Batch, Clock, Draft, Gap, Software, open_batch
@@ -65,7 +65,7 @@ def fill(folder: Path) -> Oracle[int]:
         if number % 8 == 7 and number < 360:
             seal(file)
         if number == 150:
-            file.confirm(10, 1)
+            confirm(file, 10, 1)
         if number == 250:
             file.close()  # what came until here is in the file, the rest in its log
             file.open()

@@ -22,7 +22,7 @@ from gateway.spool.sqlite import NotKept, used_bytes
 from gateway.spool.store import SpoolFile
 from tests.faults.harness import Case, Oracle, poll, seed
 from tests.faults.test_faults_gateway_damage import KEY, number_of, seal
-from tests.gateway.gateway_readings import GATEWAY, reading
+from tests.gateway.gateway_readings import GATEWAY, confirm, reading
 from wire.batch import GAP, Cause, Event, Gap, open_batch
 from wire.reading import Reading
 
@@ -111,7 +111,7 @@ def test_a10_confirmed_batches_go_first_and_leave_no_gap(tmp_path: Path) -> None
     case = Case(id="A10-confirmed", seed=seed(1002), trials=60)
     file = open_spool(tmp_path)
     flood(file, case, 20)
-    file.confirm(20, 1)
+    confirm(file, 20, 1)
     oracle: Oracle[int] = Oracle()
     for number in range(1_000, 1_000 + 20 * _PER_BATCH, _PER_BATCH):
         file.append([fat(one, case) for one in range(number, number + _PER_BATCH)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from pathlib import Path
 from typing import Any, Final
@@ -16,14 +17,15 @@ from hub.store.admission import Admitted, judge
 from hub.store.batches import BatchStore
 from hub.store.database import Database
 from hub.store.incidents import IncidentKind, list_incidents
-from tests.faults import harness
+from tests.faults import harness, hub_broken
 from tests.faults.hub_world import home_below, running_hub, stored_batches, until
 from tests.hub.conftest import database, dsn, enrol, postgres  # noqa: F401 - fixtures
+from tests.hub.ingest.running import station
 from tests.hub.written import Log, series
 from tests.real_mosquitto import Mosquitto
 from wire.identity import GatewayId
 from wire.keys import Verifier
-from wire.mqtt import Broker, Link, Terms
+from wire.refusal import Reason, refused
 
 TOPIC = "xom/v1/gw/gw-a/up/batch"
 
@@ -148,36 +150,67 @@ def test_b11_fails_when_the_signature_is_not_checked(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.mosquitto
 @pytest.mark.postgres
-async def test_b11_poison_is_parked_and_the_queue_moves(
+async def test_b11_poison_is_parked_its_sender_told_why_and_the_queue_moves(
     tmp_path: Path, dsn: str, mosquitto: Mosquitto  # noqa: F811
 ) -> None:  # fmt: skip
     log = Log(GatewayId("gw-a"))
     case = harness.Case(id="B11-poison", seed=harness.seed(11), trials=1)
+    good = log.many(2)
+    poison = list(damaged(log.sealed[0].envelope, case.random).values())[-30:]
     async with running_hub(home_below(tmp_path, "hub"), dsn, mosquitto.port) as hub:
         await enrol(hub.database, log)
         await hub.enrolled.refresh(at_once=True)
-        good = log.many(2)
-        poison = list(damaged(log.sealed[0].envelope, case.random).values())[-30:]
-        async with Link(Broker(port=mosquitto.port), Terms(client_id="gw-a")) as link:
-            await link.wait_connected()
-            for payload in (good[0].envelope, *poison, good[1].envelope):
-                await link.publish(TOPIC, payload)
-        await until("the batch behind the poison", lambda: hub.metrics.readings._value.get() == 6)
+        async with station(log.gateway, mosquitto.port, hub.key.public.verifier()) as sender:
+            await sender.send(good[0].envelope, *poison, good[1].envelope)
+            await until("the batch behind the poison", lambda: hub.metrics.readings._value.get() == 6)
+            await until("the sender told of each", lambda: len(sender.refused) == len(poison))
+            told = {one.sha256: one.reason for one in sender.refused}
+            assert told == {hashlib.sha256(one).hexdigest(): Reason.BAD_SIGNATURE for one in poison}
+            case.reached["told"] += len(told)
+            await sender.acked(2)
         stored = await stored_batches(dsn)
         recorded = await list_incidents(hub.database)
         assert sum(one.count for one in recorded) == len(poison)
         case.stored = len(stored)
     # The broker has been told: a hub that comes back is not fed the poison again.
     async with running_hub(home_below(tmp_path, "hub"), dsn, mosquitto.port) as hub:
-        async with Link(Broker(port=mosquitto.port), Terms(client_id="gw-a")) as link:
-            await link.wait_connected()
-            await link.publish(TOPIC, log.seal(series(1)).envelope)
-        await until("the next batch", lambda: hub.metrics.readings._value.get() > 0)
+        async with station(log.gateway, mosquitto.port, hub.key.public.verifier()) as sender:
+            await sender.send(log.seal(series(1)).envelope)
+            await sender.acked(3)
+            assert not sender.refused
         assert sum(one.count for one in await list_incidents(hub.database)) == len(poison)
-    case.close()
+    case.close(points=["told"])
 
 
 # ---- B12
+
+
+async def send_a_second_content(case: harness.Case, tmp_path: Path, dsn: str, mosquitto: Mosquitto) -> None:  # noqa: F811
+    """Bring two contents under one number: the first must stay, the second must be evidence, an alarm, and told."""
+    first = Log(GatewayId("gw-a"))
+    second = first.fork()
+    one, other = first.seal(series(2)), second.seal(series(3))
+    async with running_hub(home_below(tmp_path, "hub"), dsn, mosquitto.port) as hub:
+        await enrol(hub.database, first)
+        await hub.enrolled.refresh(at_once=True)
+        async with station(first.gateway, mosquitto.port, hub.key.public.verifier()) as sender:
+            await sender.send(one.envelope)
+            await sender.acked(1)
+            await sender.send(other.envelope, first.seal(series(1)).envelope)
+            await sender.acked(2)
+            evidence = {found.evidence_sha256 for found in await list_incidents(hub.database)}
+            kept = {batch.payload_sha256 for batch in await stored_batches(dsn)}
+            case.lost += one.batch.payload_sha256 not in kept
+            case.lost += hashlib.sha256(other.envelope).digest() not in evidence
+            case.duplicate += other.batch.payload_sha256 in kept
+            case.stored = len(kept)
+            if case.lost:
+                return
+            await until("the sender told", lambda: bool(sender.refused))
+            assert sender.refused == [refused(other.envelope, Reason.CONFLICT)]
+        [incident] = await list_incidents(hub.database)
+        assert (incident.kind, incident.evidence_bytes) == (IncidentKind.CONFLICT, len(other.envelope))
+        assert hub.metrics.forks.labels(gateway="gw-a")._value.get() == 1, "the alarm's counter"
 
 
 @pytest.mark.mosquitto
@@ -185,23 +218,18 @@ async def test_b11_poison_is_parked_and_the_queue_moves(
 async def test_b12_a_second_content_is_kept_as_evidence_and_counted_for_the_alarm(
     tmp_path: Path, dsn: str, mosquitto: Mosquitto  # noqa: F811
 ) -> None:  # fmt: skip
-    first = Log(GatewayId("gw-a"))
-    second = Log(first.gateway, first.key, first.epoch)
-    one, other = first.seal(series(2)), second.seal(series(3))
     case = harness.Case(id="B12", seed=harness.seed(12), trials=1)
-    async with running_hub(home_below(tmp_path, "hub"), dsn, mosquitto.port) as hub:
-        await enrol(hub.database, first)
-        await hub.enrolled.refresh(at_once=True)
-        async with Link(Broker(port=mosquitto.port), Terms(client_id="gw-a")) as link:
-            await link.wait_connected()
-            await link.publish(TOPIC, one.envelope)
-            await until("the first content", lambda: hub.metrics.readings._value.get() == 2)
-            await link.publish(TOPIC, other.envelope)
-        forks = hub.metrics.forks.labels(gateway="gw-a")
-        await until("the alarm's counter", lambda: forks._value.get() == 1)
-        assert [batch.payload_sha256 for batch in await stored_batches(dsn)] == [one.batch.payload_sha256]
-        [incident] = await list_incidents(hub.database)
-        assert (incident.kind, incident.evidence_bytes) == (IncidentKind.CONFLICT, len(other.envelope))
-        assert incident.evidence_sha256 is not None
-        case.stored = 1
+    await send_a_second_content(case, tmp_path, dsn, mosquitto)
     case.close()
+
+
+@pytest.mark.mosquitto
+@pytest.mark.postgres
+async def test_b12_fails_when_only_numbers_are_compared(
+    tmp_path: Path, dsn: str, mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch  # noqa: F811
+) -> None:  # fmt: skip
+    hub_broken.content_ignored(monkeypatch.setattr)
+    case = harness.Case(id="B12-broken-content_ignored", seed=12, trials=1)
+    await send_a_second_content(case, tmp_path, dsn, mosquitto)
+    case.print()
+    assert case.lost > 0

@@ -52,9 +52,8 @@ async def test_b1_a_broker_killed_with_acknowledged_messages_loses_nothing(
     case.close(points=["acknowledged_by_puback"])
 
 
-async def test_b1_fails_when_a_puback_frees(
-    tmp_path: Path, dsn: str, mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch  # noqa: F811
-) -> None:  # fmt: skip
+def let_pubacks_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take the broker's word for the hub's."""
     publish = Delivery._publish
 
     async def trusting(self: Delivery, link: Link, seq: int) -> None:
@@ -63,21 +62,27 @@ async def test_b1_fails_when_a_puback_frees(
         self.window._flights.clear()
 
     monkeypatch.setattr(Delivery, "_publish", trusting)
+
+
+async def test_b1_fails_when_a_puback_frees(
+    tmp_path: Path, dsn: str, mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch  # noqa: F811
+) -> None:  # fmt: skip
+    let_pubacks_free(monkeypatch)
     case = harness.Case(id="B1-broken-puback_frees", seed=1, trials=1)
     await kill_the_broker(case, dsn, tmp_path, mosquitto)
     case.print()
     assert case.lost > 0
 
 
-async def test_b5_while_the_hub_takes_nothing_the_gateway_keeps_all_of_it(
-    tmp_path: Path, dsn: str, mosquitto: Mosquitto  # noqa: F811
+async def stop_the_hub(
+    case: harness.Case, dsn: str, tmp_path: Path, mosquitto: Mosquitto, *, broken: bool = False  # noqa: F811
 ) -> None:  # fmt: skip
+    """Let a gateway measure on while the hub takes nothing and the broker's queue is small; then let the hub take."""
     mosquitto.options = ["max_queued_messages 5"]
     mosquitto.restart()
     hub = HubProcess(home_below(tmp_path, "hub"), dsn, mosquitto.port)
     config = gateway_config(tmp_path, "gw-a", mosquitto.port, hub.key.public)
     await enrol(dsn, config)
-    case = harness.Case(id="B5", seed=harness.seed(5), trials=1)
     try:
         async with field_gateway(config) as field:
             hub.start()
@@ -86,12 +91,37 @@ async def test_b5_while_the_hub_takes_nothing_the_gateway_keeps_all_of_it(
             through = field.gateway.delivery.window.through
             hub.stop()
             await field.produce(batches=60)
-            await until("a batch sent again", lambda: field.gateway.delivery.counters.sent > 3 * BATCHES)
-            assert field.gateway.delivery.window.through == through
-            assert (await field.gateway.spool.depth()).unconfirmed == 60
-            hub.start()
-            case.recovered(await until("everything confirmed", lambda: field.confirmed))
+            if broken:
+                await until("the gateway believes that all is stored", lambda: field.confirmed)
+                hub.start()
+                await until("the hub listens", hub.ready)
+                await field.produce()
+                await until("the hub takes batches", lambda: hub.metric("xom_hub_readings_total") > 0)
+            else:
+                await until("a batch sent again", lambda: field.gateway.delivery.counters.sent > 3 * BATCHES)
+                assert field.gateway.delivery.window.through == through
+                assert (await field.gateway.spool.depth()).unconfirmed == 60
+                await until("the gateway says so", lambda: "hub not taking data" in field.gateway.delivery.line_problem)
+                hub.start()
+                case.recovered(await until("everything confirmed", lambda: field.confirmed))
             case.take(field.oracle.judge(await stored_readings(dsn)))
     finally:
         hub.kill()
+
+
+async def test_b5_while_the_hub_takes_nothing_the_gateway_keeps_all_of_it(
+    tmp_path: Path, dsn: str, mosquitto: Mosquitto  # noqa: F811
+) -> None:  # fmt: skip
+    case = harness.Case(id="B5", seed=harness.seed(5), trials=1)
+    await stop_the_hub(case, dsn, tmp_path, mosquitto)
     case.close()
+
+
+async def test_b5_fails_when_a_puback_frees(
+    tmp_path: Path, dsn: str, mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch  # noqa: F811
+) -> None:  # fmt: skip
+    let_pubacks_free(monkeypatch)
+    case = harness.Case(id="B5-broken-puback_frees", seed=5, trials=1)
+    await stop_the_hub(case, dsn, tmp_path, mosquitto, broken=True)
+    case.print()
+    assert case.lost > 0

@@ -56,9 +56,11 @@ def says_why(hub: HubProcess) -> bool:
     return True
 
 
-async def test_b6_the_hub_outlives_its_database(tmp_path: Path, mosquitto: Mosquitto, mortal: MortalPostgres) -> None:
-    case = harness.Case(id="B6", seed=harness.seed(6), trials=harness.trials(2))
-    hub = HubProcess(home_below(tmp_path, "hub"), mortal.dsn, mosquitto.port)
+async def take_the_database_away(
+    case: harness.Case, tmp_path: Path, mosquitto: Mosquitto, mortal: MortalPostgres, broken: str = ""
+) -> None:
+    """End the database under load, as often as the case has trials; bring it back, and ask the oracle."""
+    hub = HubProcess(home_below(tmp_path, "hub"), mortal.dsn, mosquitto.port, broken)
     await migrate(mortal.dsn)
     config = gateway_config(tmp_path, "gw-a", mosquitto.port, hub.key.public)
     await enrol(mortal.dsn, config)
@@ -80,10 +82,27 @@ async def test_b6_the_hub_outlives_its_database(tmp_path: Path, mosquitto: Mosqu
                 await asyncio.to_thread(
                     harness.poll, "503 with a reason", lambda: says_why(hub), deadline_s=60
                 )  # the loop stays free for the gateway
+                if broken:  # it says so while there is no database
+                    await field.produce(batches=3)
+                    await until("everything confirmed", lambda: field.confirmed)
                 await asyncio.to_thread(mortal.start)
                 case.recovered(await until("everything confirmed", lambda: field.confirmed))
                 assert hub.returncode is None, "the hub did not survive"
             case.take(field.oracle.judge(await stored_readings(mortal.dsn)))
     finally:
         hub.kill()
+
+
+async def test_b6_the_hub_outlives_its_database(tmp_path: Path, mosquitto: Mosquitto, mortal: MortalPostgres) -> None:
+    case = harness.Case(id="B6", seed=harness.seed(6), trials=harness.trials(2))
+    await take_the_database_away(case, tmp_path, mosquitto, mortal)
     case.close()
+
+
+async def test_b6_fails_when_the_hub_gives_up_on_its_database(
+    tmp_path: Path, mosquitto: Mosquitto, mortal: MortalPostgres
+) -> None:
+    case = harness.Case(id="B6-broken-gives_up", seed=6, trials=1)
+    await take_the_database_away(case, tmp_path, mosquitto, mortal, "gives_up")
+    case.print()
+    assert case.lost > 0

@@ -19,7 +19,7 @@ from gateway.spool.sqlite import NotKept
 from gateway.spool.store import SpoolFile
 from tests.faults.harness import Case, seed, trials
 from tests.faults.test_faults_gateway_damage import KEY, number_of, seal
-from tests.gateway.gateway_readings import GATEWAY, reading
+from tests.gateway.gateway_readings import GATEWAY, confirm, reading
 from wire.batch import genesis, open_batch
 from wire.reading import Reading
 
@@ -92,7 +92,7 @@ class SpoolModel(RuleBasedStateMachine):
     @rule(data=st.data())
     def confirm(self, data: st.DataObject) -> None:
         self.through = data.draw(st.integers(self.through, max(self.batches)))
-        self.file.confirm(self.through, 1)
+        confirm(self.file, self.through)
 
     @rule()
     def trim(self) -> None:
@@ -166,6 +166,7 @@ def test_the_model_notices_a_spool_that_keeps_a_redelivered_event_twice(monkeypa
 
 
 def test_the_model_notices_a_spool_that_gives_up_batches_without_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "_KEPT", store._KEPT.replace("WHERE confirmed", "WHERE true"))
+    for name in ("_KEPT", "_OLDEST"):
+        monkeypatch.setattr(store, name, getattr(store, name).replace("WHERE confirmed = 2", "WHERE true"))
     with pytest.raises(AssertionError, match="gone without a word"):
         run(50)

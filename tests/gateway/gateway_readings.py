@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from gateway.spool.store import SpoolFile
+from wire.ack import Ack
+from wire.batch import Clock, Draft, Sealed, Software
 from wire.identity import DevEui, GatewayId, SourceId
+from wire.keys import SigningKey
 from wire.reading import ClockState, Frame, Kind, Link, Quantity, Reading, Undecoded
 
 GATEWAY = GatewayId("thon-1")
@@ -44,3 +50,22 @@ def reading(
         undecoded=undecoded,
         urgent=urgent,
     )
+
+
+def confirm(file: SpoolFile, through: int, incarnation: int = 1, *, proven: int | None = None) -> None:
+    """Let the hub acknowledge everything up to `through`, as bound to what we wrote as `proven` says (all of it)."""
+    position = file.position()
+    ack = Ack(gateway=GATEWAY, incarnation=incarnation, epoch=position.epoch, through=through, highest=through)
+    file.confirm(ack, through if proven is None else proven)
+
+
+def seal_one(file: SpoolFile, key: SigningKey, *, between: Callable[[], object] = lambda: None) -> Sealed:
+    """Seal the head of the queue as the sealer would; `between` happens after the draft was made."""
+    position, contents = file.position(), file.head(5_000)
+    draft = Draft(
+        gateway=GATEWAY, epoch=position.epoch, seq=position.last_seq + 1, prev=position.last_hash, from_ms=0, to_ms=1,
+        boot=BOOT, clock=Clock(ClockState.NTP), software=Software("0"), readings=contents.readings,
+        events=contents.events,
+    )  # fmt: skip
+    between()
+    return file.seal(draft, contents.last_id, START_MS)

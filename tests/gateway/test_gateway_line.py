@@ -176,6 +176,41 @@ async def test_what_is_heard_is_in_the_spool_before_the_broker_may_forget_it(
     assert raw == {one.encoded.data for one in first}
 
 
+@pytest.mark.mosquitto
+async def test_how_devices_and_concentrators_do_is_read_from_the_same_broker(
+    tmp_path: Path, mosquitto: Mosquitto
+) -> None:
+    config = config_of(tmp_path)
+    reports = "radio_report_s = 0.5\nconcentrator_report_s = 0.5"
+    old = f"[chirpstack]\nport = {read(config).chirpstack.port}"
+    config.write_text(config.read_text().replace(old, f"[chirpstack]\nport = {mosquitto.port}\n{reports}"))
+    published, _ = simulate(build_commune(5, 1, hamlets=1), Faults(), START_MS, START_MS + 3_600_000)
+    device = published[0].topic.split("/")[3]
+    async with daemon(config) as process:
+        await status_of(
+            config, lambda shown: not shown["running"]["chirpstack_problem"], "ChirpStack's broker is there"
+        )
+        async with publisher.connect("127.0.0.1", mosquitto.port, client_id="chirpstack") as client:
+            await publisher.publish(client, published)
+            # Retained, for this test alone: the second connection may come after it.
+            stats = "as923_2/gateway/0016c001f1234567/event/stats"
+            await client.publish(stats, b'{"gatewayId":"0016c001f1234567","rxPacketsReceived":7}', qos=1, retain=True)
+        heard = {f"radio:{device}", "concentrator:0016c001f1234567"}
+        await status_of(
+            config, lambda shown: heard <= {one["source"] for one in shown["sources"]}, "both reports are kept"
+        )
+        await stopped(process, signal.SIGTERM)
+    figures = {
+        quantity.name: quantity.value
+        for reading in unsealed(config)
+        if reading.frame.source == f"radio:{device}"
+        for quantity in reading.quantities
+    }
+    assert figures["frames_lost"] == 0
+    assert figures["frames_received"]
+    assert figures["spreading_factor"] in range(7, 13)
+
+
 def unsealed(config: Path) -> list[Any]:
     """Every reading in a stopped gateway's spool that is in no batch yet."""
     settings = read(config)

@@ -135,8 +135,8 @@ def test_an_ack_of_another_epoch_or_of_what_was_never_sealed_is_refused_and_chan
     w = window(through=7, highest=12, incarnation=5)
     other = Ack(gateway=GATEWAY, incarnation=5, epoch=Epoch("1" * 16), through=9, highest=9)
     assert w.acknowledge(other, 0.0) is Verdict.OTHER_EPOCH
-    assert w.acknowledge(ack(13, incarnation=6), 0.0) is Verdict.IMPOSSIBLE
-    assert w.acknowledge(ack(9, highest=13, missing=[(10, 12)], incarnation=6), 0.0) is Verdict.IMPOSSIBLE
+    assert w.acknowledge(ack(13, incarnation=6), 0.0) is Verdict.FORK
+    assert w.acknowledge(ack(9, highest=13, missing=[(10, 12)], incarnation=6), 0.0) is Verdict.FORK
     assert w.acknowledge(ack(9, incarnation=4), 0.0) is Verdict.OLD_INCARNATION
     assert (w.through, w.incarnation) == (7, 5)
 
@@ -268,7 +268,7 @@ def test_every_batch_ends_up_stored_and_nothing_is_freed_that_the_hub_has_not(
 
     def hear(word: Ack) -> None:
         verdict = w.acknowledge(word, now)
-        assert verdict is not Verdict.IMPOSSIBLE
+        assert verdict is not Verdict.FORK
         if verdict is Verdict.ACCEPTED and word.incarnation == hub.incarnation:
             assert set(range(1, w.through + 1)) <= hub.stored
 

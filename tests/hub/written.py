@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 from hub.store.admission import Admitted
-from wire.batch import Clock, Draft, Sealed, Software, genesis, open_batch, seal
+from wire.batch import Cause, Clock, Draft, Event, Gap, Sealed, Software, genesis, open_batch, seal
 from wire.identity import Epoch, GatewayId, SourceId
 from wire.keys import SigningKey
 from wire.reading import ClockState, Frame, Kind, Quality, Quantity, Reading, Undecoded
@@ -38,6 +39,13 @@ def series(count: int, *, start_ms: int = BEGAN_MS, step_ms: int = 1000) -> list
     return [reading(start_ms + at * step_ms, float(at)) for at in range(count)]
 
 
+def gap(
+    epoch: Epoch, first: int = 0, last: int = 0, *, cause: Cause = Cause.EVICTED, at_ms: int = BEGAN_MS, **more: Any
+) -> Event:
+    """The event that declares batches (or, without `first`, readings) lost."""
+    return Gap(epoch=str(epoch), cause=cause, first=first, last=last, **more).event(at_ms)
+
+
 @dataclass
 class Log:
     """One epoch of one gateway."""
@@ -54,6 +62,7 @@ class Log:
         seq: int | None = None,
         prev: bytes | None = None,
         clock: ClockState = ClockState.NTP,
+        events: Sequence[Event] = (),
     ) -> Admitted:
         """Seal the next batch; `seq` and `prev` replace what would be right."""
         right = self.sealed[-1].payload_sha256 if self.sealed else genesis(self.gateway, self.epoch, self.key.public)
@@ -70,6 +79,7 @@ class Log:
                 clock=Clock(clock),
                 software=Software("1"),
                 readings=readings,
+                events=events,
             ),
             self.key,
         )
@@ -77,6 +87,10 @@ class Log:
             self.sealed.append(made)
         batch = open_batch(made.envelope, self.key.public.verifier())
         return Admitted(gateway=self.gateway, envelope=made.envelope, batch=batch)
+
+    def fork(self) -> Log:
+        """Return what a copy of the card goes on with: the same identity and the same past."""
+        return Log(self.gateway, self.key, self.epoch, list(self.sealed))
 
     def many(self, count: int) -> list[Admitted]:
         """Seal `count` batches of three readings each."""

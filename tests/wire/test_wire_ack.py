@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.wire.strategies import EPOCH, GATEWAY, KEYS
 from wire import dsse
-from wire.ack import ACK_TYPE, MAX_ACK_BYTES, MAX_RANGES, Ack, AckError, Checkpoint, holes, open_ack, seal_ack
+from wire.ack import ACK_TYPE, MAX_ACK_BYTES, MAX_RANGES, Ack, AckError, Anchor, Checkpoint, holes, open_ack, seal_ack
 from wire.batch import BATCH_TYPE
 from wire.identity import GatewayId
 from wire.keys import Algorithm, SigningKey
@@ -29,6 +29,7 @@ def an_ack(**changes: Any) -> Ack:
         through=7,
         highest=12,
         missing=((8, 9), (11, 11)),
+        anchor=Anchor(6, "ab" * 32),
         checkpoint=Checkpoint("hub.xa-dong", 41, "aGFzaA=="),
     )
     return msgspec.structs.replace(plain, **changes)
@@ -44,7 +45,13 @@ def acks(draw: st.DrawFn) -> Ack:
         missing.append((first, first + skipped - 1))
         at = first + skipped - 1 + stored
     incarnation = draw(st.integers(0, 2**62))
-    return an_ack(through=through, highest=at, missing=tuple(missing), incarnation=incarnation)
+    hashes = st.binary(min_size=32, max_size=32).map(bytes.hex)
+    anchor = draw(st.none() | st.builds(Anchor, st.integers(1, through), hashes)) if through else None
+    stored_next = at > through and not (missing and missing[0][0] == through + 1)
+    broken = draw(st.sampled_from([0, through + 1])) if stored_next else 0
+    return an_ack(
+        through=through, highest=at, missing=tuple(missing), incarnation=incarnation, anchor=anchor, broken=broken
+    )
 
 
 @given(acks(), st.sampled_from(Algorithm))
@@ -94,7 +101,8 @@ def test_an_oversize_message_is_refused_before_anything_is_verified() -> None:
 def test_the_largest_acknowledgement_that_a_hub_makes_fits() -> None:
     huge = 2**61
     missing = tuple((huge + 4 * at + 1, huge + 4 * at + 2) for at in range(MAX_RANGES))
-    ack = an_ack(through=huge, highest=huge + 4 * MAX_RANGES, missing=missing)
+    anchor = Anchor(huge, "ff" * 32)
+    ack = an_ack(through=huge, highest=huge + 4 * MAX_RANGES, missing=missing, anchor=anchor, broken=huge + 3)
     assert open_ack(seal_ack(ack, HUB), GATEWAY, VERIFIER) == ack
 
 
@@ -118,6 +126,27 @@ def test_ranges_that_do_not_rise_between_through_and_highest_are_refused(
         open_ack(seal_ack(ack, HUB), GATEWAY, VERIFIER)
 
 
+def test_an_anchor_above_the_watermark_proves_nothing_and_is_refused() -> None:
+    assert open_ack(seal_ack(an_ack(anchor=Anchor(7, "ab" * 32)), HUB), GATEWAY, VERIFIER).anchor == Anchor(
+        7, "ab" * 32
+    )
+    with pytest.raises(AckError, match="anchor 8 lies above its watermark 7"):
+        open_ack(seal_ack(an_ack(anchor=Anchor(8, "ab" * 32)), HUB), GATEWAY, VERIFIER)
+
+
+@pytest.mark.parametrize("broken", [7, 13])
+def test_a_broken_link_that_does_not_lie_above_the_watermark_is_refused(broken: int) -> None:
+    with pytest.raises(AckError, match=f"broken link {broken} does not lie between 7 and 12"):
+        open_ack(seal_ack(an_ack(broken=broken), HUB), GATEWAY, VERIFIER)
+
+
+def test_an_acknowledgement_of_an_older_hub_binds_to_no_content() -> None:
+    told = msgspec.json.decode(msgspec.json.encode(an_ack(), enc_hook=str))
+    del told["anchor"], told["broken"]
+    ack = open_ack(dsse.sign(ACK_TYPE, msgspec.json.encode(told), HUB).encode(), GATEWAY, VERIFIER)
+    assert (ack.anchor, ack.broken) == (None, 0)
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -135,6 +164,13 @@ def test_ranges_that_do_not_rise_between_through_and_highest_are_refused(
         {"missing": [8]},
         {"missing": [[8, 9, 10]]},
         {"checkpoint": {"origin": "x"}},
+        {"anchor": {"seq": 0, "sha256": "ab" * 32}},
+        {"anchor": {"seq": 6, "sha256": "AB" * 32}},
+        {"anchor": {"seq": 6, "sha256": "ab" * 31}},
+        {"anchor": {"seq": 6, "sha256": "ab" * 32 + "\n"}},
+        {"anchor": {"seq": 6}},
+        {"broken": -1},
+        {"broken": None},
         {"unheard_of": 1},
     ],
     ids=str,
@@ -192,5 +228,25 @@ def test_whatever_holes_says_is_an_acknowledgement_that_opens(
     through: int, offsets: set[int], incarnation: int
 ) -> None:
     ranges, highest = holes(through, sorted(through + offset for offset in offsets))
-    ack = an_ack(through=through, highest=highest, missing=ranges, incarnation=incarnation)
+    ack = an_ack(through=through, highest=highest, missing=ranges, incarnation=incarnation, anchor=None)
     assert open_ack(seal_ack(ack, HUB), GATEWAY, VERIFIER) == ack
+
+
+ranges = st.lists(st.tuples(st.integers(1, 60), st.integers(0, 25)), max_size=6)
+
+
+@given(st.integers(0, 50), st.sets(st.integers(1, 120)), ranges)
+def test_what_is_accounted_for_is_not_named_missing(
+    through: int, offsets: set[int], drawn: list[tuple[int, int]]
+) -> None:
+    accounted = sorted((first, first + more) for first, more in drawn)
+    known = {through + offset for offset in offsets}
+    covered = {seq for first, last in accounted for seq in range(first, last + 1)} | known
+    named, highest = holes(through, sorted(known), accounted)
+    missing = [seq for first, last in named for seq in range(first, last + 1)]
+    assert highest == max({through, *covered})
+    assert missing == [seq for seq in range(through + 1, highest + 1) if seq not in covered]
+
+
+def test_a_range_of_any_length_costs_nothing_to_account_for() -> None:
+    assert holes(3, [5, 2**61 + 1], [(6, 2**61)]) == (((4, 4),), 2**61 + 1)

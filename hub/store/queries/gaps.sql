@@ -1,6 +1,6 @@
 -- name: keep
-insert into batch_account (batch_no, expected, received, missed, gaps)
-select * from unnest(%(batch_no)b::bigint[], %(expected)s::bigint[], %(received)s::bigint[], %(missed)b::jsonb[], %(gaps)b::jsonb[])
+insert into batch_account (batch_no, expected, received, missed)
+select * from unnest(%(batch_no)b::bigint[], %(expected)s::bigint[], %(received)s::bigint[], %(missed)b::jsonb[])
 on conflict (batch_no) do nothing
 
 -- name: silent
@@ -35,12 +35,3 @@ where (%(gateway)s::text is null or b.gateway_id = %(gateway)s::text)
     and (%(end)s::timestamptz is null or b.window_from < %(end)s::timestamptz)
 group by b.gateway_id, m.key
 order by b.gateway_id, m.key
-
--- name: told
-select b.gateway_id, encode(b.epoch, 'hex'), b.seq, b.window_to, g.value
-from batch b join batch_account a using (batch_no) cross join lateral jsonb_array_elements(a.gaps) g
-where (%(gateway)s::text is null or b.gateway_id = %(gateway)s::text)
-    and (%(start)s::timestamptz is null or b.window_to > %(start)s::timestamptz)
-    and (%(end)s::timestamptz is null or b.window_from < %(end)s::timestamptz)
-order by b.gateway_id, b.batch_no
-limit %(limit)s::integer

@@ -19,8 +19,8 @@ from hub.metrics import Metrics
 from hub.store.batches import BatchStore
 from hub.store.database import Database
 from tests.hub.store.test_hub_gaps import batch
-from tests.hub.written import BEGAN_MS, SOURCE, Log, reading, series
-from wire.batch import Due, Event
+from tests.hub.written import BEGAN_MS, SOURCE, Log, gap, reading, series
+from wire.batch import Due
 from wire.identity import SourceId
 from wire.reading import Quality, Undecoded
 
@@ -77,7 +77,7 @@ async def test_a_gateway_shows_what_is_missing(client: httpx.AsyncClient, databa
     assert [item["gateway_id"] for item in (await get(client, "/gateways"))["items"]] == ["gw-a"]
     shown = await get(client, "/gateways/gw-a")
     assert shown["deliveries"] == [
-        {"epoch": log.epoch, "through": 1, "highest": 4, "missing": [{"first": 2, "last": 3}]}
+        {"epoch": log.epoch, "through": 1, "highest": 4, "broken": None, "missing": [{"first": 2, "last": 3}]}
     ]
     assert (shown["sources"], shown["last_heard_at"] is not None) == (1, True)
 
@@ -86,12 +86,29 @@ async def test_a_gateway_shows_what_is_missing(client: httpx.AsyncClient, databa
 async def test_a_gateway_shows_its_gaps_and_why(client: httpx.AsyncClient, database: Database, log: Log) -> None:
     assert (await get(client, "/gateways/gw-a/gaps"))["batches"] == 0
     due = [Due(SOURCE, 10, 8, 2, "radio")]
-    told = [Event(BEGAN_MS, "gap", '{"cause": "evicted", "first_seq": 2, "last_seq": 2, "readings": 3}')]
-    await BatchStore(database).commit([batch(log, 1, 0, 1, due=due), batch(log, 3, 5, 6, events=told)])
+    told = [gap(log.epoch, 3, 4, readings=3, from_ms=BEGAN_MS, to_ms=BEGAN_MS + 60_000), gap(log.epoch, readings=2)]
+    await BatchStore(database).commit([batch(log, 1, 0, 1, due=due), batch(log, 5, 5, 6, events=told)])
     shown = await get(client, "/gateways/gw-a/gaps")
     assert shown["missing"] == [{"first": 2, "last": 2, "epoch": log.epoch}]
     assert (shown["expected"], shown["received"], shown["missed"]) == (10, 8, {"radio": 2})
-    assert [(one["cause"], one["readings"]) for one in shown["told"]] == [("evicted", 3)]
+    readings, batches = shown["accounts"]
+    assert (readings["first"], readings["readings"], readings["missing"]) == (None, 2, 0)
+    assert batches == {
+        "epoch": log.epoch,
+        "cause": "evicted",
+        "certain": True,
+        "first": 3,
+        "last": 4,
+        "readings": 3,
+        "missing": 2,
+        "arrived": 0,
+        "start": "2026-01-15T00:00:00Z",
+        "end": "2026-01-15T00:01:00Z",
+        "told_epoch": log.epoch,
+        "told_seq": 5,
+        "told_at": "2026-01-15T00:06:00Z",
+    }
+    assert (shown["lost_batches"], shown["uncertain_batches"], shown["lost_readings"]) == (2, 0, 5)
     later = await get(client, "/gateways/gw-a/gaps", **{"from": "2030-01-01T00:00:00Z"})
     assert (later["batches"], later["missing"]) == (0, shown["missing"])
 

@@ -13,9 +13,11 @@ import httpx
 from hub.assembly import Hub, assemble
 from hub.config import Config
 from wire.ack import Ack, open_ack
+from wire.dsse import Envelope
 from wire.identity import GatewayId
 from wire.keys import Verifier
-from wire.mqtt import Broker, Link, Terms
+from wire.mqtt import Broker, Link, Message, Terms
+from wire.refusal import REFUSAL_TYPE, Refused, open_refusal
 from wire.topics import Subject, Topic
 
 DEADLINE_S = 60.0
@@ -51,6 +53,7 @@ class Station:
     hub_key: Verifier
     acks: list[Ack] = field(default_factory=list)
     retained: list[Ack] = field(default_factory=list)
+    refused: list[Refused] = field(default_factory=list)
 
     async def send(self, *envelopes: bytes) -> None:
         """Publish on the gateway's batch topic, in order."""
@@ -67,14 +70,21 @@ class Station:
         return self.acks[-1]
 
     async def listen(self) -> None:
-        """Hear acknowledgements, until cancelled; raises AckError for one that must not be believed."""
+        """Hear the hub, until cancelled; raises AckError or RefusalError for what must not be believed."""
         async for pack in self.link.packs(16):
             for message in pack:
-                ack = open_ack(message.payload, self.gateway, self.hub_key)
-                self.acks.append(ack)
-                if message.retained:
-                    self.retained.append(ack)
+                self._take(message)
             self.link.acknowledge(pack)
+
+    def _take(self, message: Message) -> None:
+        if Envelope.decode(message.payload).payload_type == REFUSAL_TYPE:
+            assert not message.retained
+            self.refused += open_refusal(message.payload, self.gateway, self.hub_key).refused
+            return
+        ack = open_ack(message.payload, self.gateway, self.hub_key)
+        self.acks.append(ack)
+        if message.retained:
+            self.retained.append(ack)
 
 
 @asynccontextmanager

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import msgspec
 import psycopg
 import pytest
 from psycopg import sql
@@ -19,14 +21,25 @@ from hub.config import Config, DatabaseSection, Http, Identity, Mqtt
 from hub.store.database import Database
 from tests.hub.conftest import Server, enrol
 from tests.hub.ingest.running import Station, answer, counter, items, running_hub, station, until
-from tests.hub.written import BEGAN_MS, Log, reading, series
+from tests.hub.written import BEGAN_MS, Log, gap, reading, series
 from tests.real_mosquitto import Mosquitto
+from wire import dsse
+from wire.ack import Anchor
+from wire.batch import BATCH_TYPE, MAX_ENVELOPE_BYTES, Body, compress, parse_payload
+from wire.dsse import Envelope
 from wire.identity import GatewayId
 from wire.reading import Undecoded
+from wire.refusal import Reason
 
 pytestmark = [pytest.mark.mosquitto, pytest.mark.postgres]
 
 HUBS_PUBACK = "Received PUBACK from xom-hub"
+
+
+def sign_body(log: Log, body: Body) -> bytes:
+    """What a gateway with another version would have sealed."""
+    encoded = msgspec.msgpack.encode(body, enc_hook=str)
+    return dsse.sign(BATCH_TYPE, compress(encoded), log.key).encode()
 
 
 @pytest.fixture
@@ -174,6 +187,72 @@ async def test_a_poison_message_is_kept_as_an_incident_and_the_queue_moves(
         await gateway.send(log.seal(series(3)).envelope)
         await gateway.acked(3)
         assert [one["count"] for one in await items(hub, "/incidents")] == [2]
+
+
+async def test_the_acknowledgement_is_bound_to_the_content_that_is_stored(hub: Hub, gateway: Station, log: Log) -> None:
+    first, second = log.many(2)
+    clone = log.fork()
+    [third], [_, other] = log.many(1), [clone.seal(series(2)), *clone.many(1)]
+    await gateway.send(first.envelope, second.envelope)
+    ack = await gateway.acked(2)
+    assert (ack.anchor, ack.broken) == (Anchor(2, second.batch.payload_sha256.hex()), 0)
+    await gateway.send(third.envelope, other.envelope)
+    await until(lambda: gateway.acks[-1].broken == 4, "the broken link is named")
+    ack = gateway.acks[-1]
+    assert (ack.through, ack.highest, ack.missing) == (3, 4, ())
+    assert ack.anchor == Anchor(3, third.batch.payload_sha256.hex())
+
+
+async def test_a_log_that_moves_only_by_an_account_is_acknowledged_too(hub: Hub, gateway: Station, log: Log) -> None:
+    await gateway.send(*(one.envelope for one in log.many(2)))
+    await gateway.acked(2)
+    newer = Log(log.gateway, log.key)
+    await gateway.send(newer.seal(series(1), events=[gap(log.epoch, 3, 4)]).envelope)
+    await until(
+        lambda: {(one.epoch, one.through) for one in gateway.acks} >= {(log.epoch, 4), (newer.epoch, 1)}, "both"
+    )
+    old = next(one for one in gateway.acks if one.through == 4)
+    assert old.anchor == Anchor(2, log.sealed[1].payload_sha256.hex())
+    assert await hub.missing_batches() == 0
+
+
+async def test_the_sender_is_told_why_a_message_was_not_stored(hub: Hub, gateway: Station, log: Log) -> None:
+    clone = log.fork()
+    first, other = log.seal(series(3)), clone.seal(series(2))
+    elsewhere = Log(GatewayId("gw-z"), log.key).seal(series(1))
+    newer = parse_payload(Envelope.decode(first.envelope).payload).body
+    unknown = sign_body(log, msgspec.structs.replace(newer, v=2))
+    cases = {
+        b"poison": Reason.BAD_SIGNATURE,
+        other.envelope: Reason.CONFLICT,
+        elsewhere.envelope: Reason.WRONG_TOPIC,
+        unknown: Reason.UNKNOWN_VERSION,
+        dsse.sign(BATCH_TYPE, b"no batch", log.key).encode(): Reason.MALFORMED,
+        bytes(MAX_ENVELOPE_BYTES + 1): Reason.TOO_LARGE,
+    }
+    assert set(cases.values()) == set(Reason)
+    await gateway.send(first.envelope)
+    await gateway.acked(1)
+    await gateway.send(*cases)
+    await until(lambda: len(gateway.refused) >= len(cases), "every refusal")
+    assert {one.sha256: one.reason for one in gateway.refused} == {
+        hashlib.sha256(envelope).hexdigest(): reason for envelope, reason in cases.items()
+    }
+    assert 1 <= await counter(hub, "xom_hub_refusals_total") <= len(cases)
+    # The queue moves on, and whoever comes later finds the watermark retained, not the refusals.
+    await gateway.send(log.seal(series(1)).envelope)
+    await gateway.acked(2)
+
+
+async def test_a_stranger_is_told_nothing(hub: Hub, gateway: Station, log: Log, mosquitto: Mosquitto) -> None:
+    stranger = Log(GatewayId("gw-new"))
+    async with station(stranger.gateway, mosquitto.port, hub.key.public.verifier()) as unheard:
+        await unheard.send(stranger.seal(series(1)).envelope, b"poison")
+        await gateway.send(b"poison")
+        await until(lambda: bool(gateway.refused), "the enrolled one is told")
+        await gateway.send(log.seal(series(1)).envelope)
+        await gateway.acked(1)
+        assert not unheard.refused
 
 
 async def test_a_gateway_becomes_known_by_registry_load_without_a_restart(

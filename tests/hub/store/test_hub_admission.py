@@ -41,6 +41,29 @@ def test_any_order_stores_each_once_and_ends_with_every_neighbour_linked(groups:
 @given(st.integers(0, 50), st.sets(st.integers(1, 30)))
 def test_the_watermark_stops_at_the_first_hole(through: int, offsets: set[int]) -> None:
     above = sorted(through + offset for offset in offsets)
-    moved = advance(through, above)
-    assert set(range(through + 1, moved + 1)) <= set(above)
+    moved, passed = advance(through, above)
+    assert set(range(through + 1, moved + 1)) == set(above[:passed])
     assert moved + 1 not in above
+
+
+ranges = st.lists(st.tuples(st.integers(1, 40), st.integers(0, 12)), max_size=5)
+
+
+@given(st.integers(0, 20), st.sets(st.integers(1, 30)), st.sets(st.integers(1, 30)), ranges)
+def test_the_watermark_moves_over_what_is_stored_or_accounted_for_and_stops_before_a_broken_link(
+    through: int, offsets: set[int], torn: set[int], drawn: list[tuple[int, int]]
+) -> None:
+    stored = {through + offset for offset in offsets}
+    broken = stored & {through + offset for offset in torn}
+    accounted = sorted((first, first + more) for first, more in drawn if first + more > through)
+    declared = {seq for first, last in accounted for seq in range(first, last + 1)}
+    above = [-seq if seq in broken else seq for seq in sorted(stored)]
+    moved, passed = advance(through, above, accounted)
+    passable = (stored | declared) - broken
+    assert set(range(through + 1, moved + 1)) <= passable
+    assert moved + 1 not in passable
+    assert [abs(seq) for seq in above[:passed]] == sorted(seq for seq in stored if seq <= moved)
+
+
+def test_a_range_of_any_length_is_passed_in_one_step() -> None:
+    assert advance(3, [5, 2**61 + 1], [(4, 4), (6, 2**61)]) == (2**61 + 1, 2)

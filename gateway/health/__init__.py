@@ -1,0 +1,1 @@
+"""Health: from measurements to verdicts and figures. Pure: no socket, no file, no clock."""
