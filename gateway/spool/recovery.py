@@ -7,6 +7,7 @@ which of its numbers may be missing. Decision 008.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from datetime import UTC, datetime
@@ -75,14 +76,14 @@ def recover(
         _pending(path).unlink()
         return
     building = path.with_suffix(".salvage")
-    for suffix in ("", "-wal", "-shm"):
-        Path(f"{building}{suffix}").unlink(missing_ok=True)
+    _clear(building)
     with closing(fresh(building)) as new:
         with closing(_open_damaged(damaged, fresh)) as old, new:
             report = _salvage(old, new, known, now_ms)
             _note(new, now_ms, "salvaged", f"{findings}; {report}; kept as {damaged.name}")
         new.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     building.replace(path)
+    sync_folder(path.parent)  # before the note of where the damaged one lies goes
     _pending(path).unlink()
     for suffix in (".graft", ".nothing", ".template"):
         for scaffold in damaged.parent.glob(f"{damaged.stem}{suffix}*"):
@@ -90,6 +91,12 @@ def recover(
     with suppress(FileNotFoundError):
         path.with_suffix(".suspect").unlink()
     log.error("spool salvaged", problem=findings, result=report, quarantine=str(damaged))
+
+
+def _clear(scaffold: Path) -> None:
+    """Remove what a recovery that was cut short has left: a fresh spool is made only where there is no file."""
+    for suffix in ("", "-wal", "-shm"):
+        Path(f"{scaffold}{suffix}").unlink(missing_ok=True)
 
 
 # ---- the damaged file
@@ -112,15 +119,40 @@ def _quarantine(path: Path, now_ms: int) -> Path | None:
     pending = _pending(path)
     pending.parent.mkdir(exist_ok=True)
     if not pending.exists():
-        pending.write_text(_free_name(pending.parent, now_ms))
+        _write_durably(pending, _free_name(pending.parent, now_ms))
     target = pending.parent / pending.read_text()
     if target.exists() and path.exists():
         return None
     for suffix in ("-wal", "-shm", ""):
         with suppress(FileNotFoundError):
             Path(f"{path}{suffix}").replace(Path(f"{target}{suffix}"))
+    sync_folder(path.parent)
     _forget_oldest(pending.parent)
     return target
+
+
+def _write_durably(path: Path, text: str) -> None:
+    """Make a file that a power cut leaves whole or not there.
+
+    Else its name may reach the card before its content does, together with the renames that follow: an empty note of
+    where the damaged spool lies loses everything in it.
+    """
+    fresh = path.with_suffix(".new")
+    with fresh.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Return when the names in a folder are on the card."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def _free_name(folder: Path, now_ms: int) -> str:
@@ -142,10 +174,12 @@ def _open_damaged(path: Path, fresh: Callable[[Path], apsw.Connection]) -> apsw.
     except apsw.Error:
         pass
     graft = path.with_suffix(".graft")
+    _clear(graft)
     with suppress(OSError):
         _graft(path, graft, fresh)
         with suppress(apsw.Error):
             return _readable(graft)
+    _clear(path.with_suffix(".nothing"))
     nothing = fresh(path.with_suffix(".nothing"))
     nothing.execute("DELETE FROM spool")
     return nothing
@@ -178,6 +212,7 @@ def _graft(path: Path, graft: Path, fresh: Callable[[Path], apsw.Connection]) ->
     Both were made by the same statements, so each table's root page has the same number.
     """
     template = path.with_suffix(".template")
+    _clear(template)
     with closing(fresh(template)) as db:
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         pages = [row[0] for row in db.execute("SELECT pageno FROM dbstat WHERE name = 'sqlite_schema'")]
