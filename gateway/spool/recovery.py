@@ -8,7 +8,7 @@ which of its numbers may be missing. Decision 008.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,8 +20,9 @@ import structlog
 
 from gateway.spool.head import Head
 from gateway.spool.room import Header, note_gap, stretches
-from gateway.spool.sqlite import connect
-from wire.batch import Cause, Event, Gap
+from gateway.spool.sqlite import PAGE_BYTES, checksummed, connect
+from wire import dsse
+from wire.batch import BatchError, Cause, Event, Gap, parse_payload
 
 log = structlog.get_logger(__name__)
 
@@ -34,7 +35,11 @@ _LIVE = ("spool", "reading", "event", "header", "gap", "older")
 
 def inspect(db: apsw.Connection, known: Head | None) -> str:
     """Return what is wrong with a spool that opens, "" when nothing is found; raises apsw.Error on damage."""
+    # A look changes nothing. Closing would else write the log into a file whose first page may be gone, and then without
+    # the checksums that this page asks for: the newest pages would count as damaged.
+    db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
     db.pragma("query_only", True)
+    _pad(Path(db.filename), db.pragma("page_count"))
     if db.pragma("user_version") < 2:
         return ""
     if Path(db.filename).stat().st_size <= _QUICK_BYTES:
@@ -49,6 +54,17 @@ def inspect(db: apsw.Connection, known: Head | None) -> str:
     if row is None:
         return "" if known is None else "its chain is gone"
     return behind(str(row[0]), int(row[1]), _kept(db), known)
+
+
+def _pad(path: Path, pages: int) -> None:
+    """Let a page that was cut off fail its checksum; SQLite reads what lies behind a file's end as zeros, unverified.
+
+    What the log holds is read from there, and overwrites this when it goes into the file.
+    """
+    short = pages * PAGE_BYTES - path.stat().st_size
+    if short > 0:
+        with suppress(OSError), path.open("ab") as file:  # a full card: the next start looks again
+            file.write(b"\xff" * short)
 
 
 def behind(epoch: str, last_seq: int, kept: int, known: Head | None) -> str:
@@ -223,6 +239,7 @@ def _graft(path: Path, graft: Path, fresh: Callable[[Path], apsw.Connection]) ->
         data[at : at + size] = sound[at : at + size]
     data[28:32] = (len(data) // size).to_bytes(4)  # SQLite's file format, 1.3.8: the size in pages
     data[32:40] = bytes(8)  # no free pages known
+    data[:size] = checksummed(bytes(data[:size]))
     graft.write_bytes(data)
     log_of = Path(f"{path}-wal")
     if log_of.exists():
@@ -285,6 +302,7 @@ def _salvage(old: apsw.Connection, new: apsw.Connection, known: Head | None, now
     spool = _one(old, "SELECT * FROM spool")
     headers = list(_rows(old, "header", "epoch, seq, payload_sha256, from_ms, to_ms, readings, urgent, sealed_at_ms, "
                                         "confirmed, gone"))  # fmt: skip
+    headers = sorted([*headers, *_headless(old, {row[0] for row in headers}, spool)])
     proven = spool is not None and known is not None and (spool[2], spool[3]) == (known.epoch, known.last_seq)
     if proven and spool is not None:
         new.execute("DELETE FROM spool")
@@ -303,6 +321,23 @@ def _salvage(old: apsw.Connection, new: apsw.Connection, known: Head | None, now
             new.execute("INSERT OR REPLACE INTO heard VALUES (?, ?, ?, ?, ?, ?)", row)
     _copy_epochs(old, new, spool, headers, known, proven, now_ms)
     return f"{len(headers) - len(lost)} batches and {readings} readings saved"
+
+
+def _headless(old: apsw.Connection, known: Set[int], spool: tuple[Any, ...] | None) -> Iterator[tuple[Any, ...]]:
+    """Write anew the headers that cannot be read: an envelope says all that its header did, but for the hub's word.
+
+    One page holds the headers of some fifty batches; without this they would all go with it.
+    """
+    for number in [row[0] for row in _rows(old, "envelope", "1") if row[0] not in known]:
+        row = _one(old, f"SELECT bytes FROM envelope WHERE id = {number:d}")  # noqa: S608 - our own names
+        with suppress(dsse.EnvelopeError, BatchError):
+            batch = parse_payload(dsse.Envelope.decode(row[0] if row else b"").payload)
+            body = batch.body
+            confirmed = spool is not None and (spool[2], spool[6] >= batch.seq) == (str(batch.epoch), True)
+            yield (
+                number, str(batch.epoch), batch.seq, batch.payload_sha256, body.from_ms, body.to_ms, body.r.n,
+                bool(body.r.urgent), body.to_ms, confirmed, "",
+            )  # fmt: skip
 
 
 def _copy_batches(old: apsw.Connection, new: apsw.Connection, headers: Sequence[tuple[Any, ...]]) -> list[Header]:
