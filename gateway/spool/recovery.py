@@ -35,8 +35,8 @@ _LIVE = ("spool", "reading", "event", "header", "gap", "older")
 
 def inspect(db: apsw.Connection, known: Head | None) -> str:
     """Return what is wrong with a spool that opens, "" when nothing is found; raises apsw.Error on damage."""
-    # A look changes nothing. Closing would else write the log into a file whose first page may be gone, and then without
-    # the checksums that this page asks for: the newest pages would count as damaged.
+    # Closing would else write the log into a file whose first page may be gone, and then without the checksums that
+    # this page asks for: the newest pages would count as damaged.
     db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
     db.pragma("query_only", True)
     _pad(Path(db.filename), db.pragma("page_count"))

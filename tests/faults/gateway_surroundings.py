@@ -185,7 +185,7 @@ class Surroundings:
     async def _greet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         caller = Caller(reader, writer)
         try:
-            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
                 await self._serve(caller)
         finally:
             if self._session is caller:
@@ -204,7 +204,7 @@ class Surroundings:
                 self._said.append(f"Sending SUBACK to {name}")
                 if name.startswith("xom-"):
                     await self._resume(caller)
-            elif kind == PUBACK:
+            elif kind == PUBACK and caller is self._session:
                 self._promise(int.from_bytes(body[:2]))
             elif kind == PINGREQ:
                 await caller.say(b"\xd0\x00")
