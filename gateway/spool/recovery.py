@@ -1,7 +1,7 @@
 """No damaged file stops a start: it is moved aside, and whatever can be read of it goes into a fresh spool.
 
-The chain goes on only where its position is proven: the salvaged spool and the head beside it (`head.py`) name the same
-last sequence. Else a new epoch begins, the old one's batches are delivered under their own epoch, and a gap record says
+The chain goes on only where its position is proven: the salvaged spool is not older than the head beside it (`head.py`).
+Else a new epoch begins, the old one's batches are delivered under their own epoch, and a gap record says
 which of its numbers may be missing. Decision 008.
 """
 
@@ -303,14 +303,16 @@ def _salvage(old: apsw.Connection, new: apsw.Connection, known: Head | None, now
     headers = list(_rows(old, "header", "epoch, seq, payload_sha256, from_ms, to_ms, readings, urgent, sealed_at_ms, "
                                         "confirmed, gone"))  # fmt: skip
     headers = sorted([*headers, *_headless(old, {row[0] for row in headers}, spool)])
-    proven = spool is not None and known is not None and (spool[2], spool[3]) == (known.epoch, known.last_seq)
+    # No number beyond the head's has been handed out: a file that is newer than its head (the process was killed between
+    # the two) proves its place as well.
+    proven = spool is not None and known is not None and spool[2] == known.epoch and spool[3] >= known.last_seq
     if proven and spool is not None:
         new.execute("DELETE FROM spool")
         new.execute("INSERT INTO spool VALUES (?, ?, ?, ?, ?, ?, ?, ?)", spool)
     lost = _copy_batches(old, new, headers)
     for gap in stretches(lost, Cause.DAMAGED):
         note_gap(new, gap, now_ms)
-    readings = _copy_readings(old, new, known, now_ms)
+    readings = _copy_readings(old, new, known and _brought_up_to_date(known, headers), now_ms)
     for table in ("event", "gap"):
         for _, body in _rows(old, table, "body"):
             new.execute(f"INSERT INTO {table} (body) VALUES (?)", (body,))  # noqa: S608 - our own names
@@ -375,6 +377,13 @@ def _copy_readings(old: apsw.Connection, new: apsw.Connection, known: Head | Non
             note_gap(new, Gap(epoch=known.epoch, cause=Cause.DAMAGED, readings=missing), now_ms)
         _count_on(new, known.kept)
     return count
+
+
+def _brought_up_to_date(known: Head, headers: Sequence[tuple[Any, ...]]) -> Head:
+    """Return the head with what the file shows to have been sealed after it was written."""
+    later = sum(row[6] for row in headers if row[1] == known.epoch and row[2] > known.last_seq)
+    sealed = known.sealed + later
+    return msgspec.structs.replace(known, sealed=sealed, kept=max(known.kept, sealed))
 
 
 def _count_on(new: apsw.Connection, kept: int) -> None:

@@ -115,6 +115,11 @@ class Surroundings:
         with self._lock:
             return [key for _, key in self._arrive(count)]
 
+    def rubbish(self) -> None:
+        """Publish what is no event of ChirpStack's: it is kept raw, and a line in the log says so."""
+        with self._lock:
+            self._waiting.append((Uplink(topic="application/1/device/x/event/up", payload=b"rubbish"), ("rubbish", -1)))
+
     def at_hub(self) -> list[Key]:
         """Every uplink at the hub, once for each batch that holds it."""
         return [key for batch in self.word().stored.values() for key in keys_of(batch)]
@@ -223,6 +228,8 @@ class Surroundings:
     def _promise(self, mid: int) -> None:
         with self._lock:
             _, key = self._in_flight.pop(mid)
+            if key[1] < 0:
+                return
             self.oracle.promise(key)
             self.promised_at[key] = time.monotonic()
 
