@@ -73,14 +73,13 @@ class HeadFile:
         """
         if self._fd is None:
             return
-        try:
-            if self._written is not self._last:
-                raise OSError(errno.EIO, "not written yet")
-            os.fdatasync(self._fd)
-        except OSError:
-            if self._last is not None:
-                self._write(self._last)
-            os.fdatasync(self._fd)
+        if self._written is self._last:
+            with contextlib.suppress(OSError):
+                os.fdatasync(self._fd)
+                return
+        if self._last is not None:
+            self._write(self._last)
+        os.fdatasync(self._fd)
 
     def close(self) -> None:
         """Let go of it."""

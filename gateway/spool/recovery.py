@@ -1,7 +1,7 @@
 """No damaged file stops a start: it is moved aside, and whatever can be read of it goes into a fresh spool.
 
-The chain goes on only where its position is proven: the salvaged spool is not older than the head beside it (`head.py`).
-Else a new epoch begins, the old one's batches are delivered under their own epoch, and a gap record says
+The chain goes on only where its position is proven: the salvaged spool is not older than the head beside it
+(`head.py`). Else a new epoch begins, the old one's batches are delivered under their own epoch, and a gap record says
 which of its numbers may be missing. Decision 008.
 """
 
@@ -303,8 +303,8 @@ def _salvage(old: apsw.Connection, new: apsw.Connection, known: Head | None, now
     headers = list(_rows(old, "header", "epoch, seq, payload_sha256, from_ms, to_ms, readings, urgent, sealed_at_ms, "
                                         "confirmed, gone"))  # fmt: skip
     headers = sorted([*headers, *_headless(old, {row[0] for row in headers}, spool)])
-    # No number beyond the head's has been handed out: a file that is newer than its head (the process was killed between
-    # the two) proves its place as well.
+    # No number beyond the head's has been handed out: a file that is newer than its head (the process was killed
+    # between the two) proves its place as well.
     proven = spool is not None and known is not None and spool[2] == known.epoch and spool[3] >= known.last_seq
     if proven and spool is not None:
         new.execute("DELETE FROM spool")

@@ -130,7 +130,7 @@ def test_a4_writes_that_find_no_space_are_told_and_repeated(tmp_path: Path) -> N
             nth, times = chance.randint(1, 10), chance.randint(1, 3)
             shim.order(gateway.data, Call.WRITE, answer, nth=nth, times=times, name=name)
             if name == "spool.db":  # written by a checkpoint only, which is rare
-                poll("promises", lambda goal=len(around.oracle.promised) + 50: len(around.oracle.promised) >= goal)
+                around.wait_for_promises(len(around.oracle.promised) + 50)
             else:
                 shim.wait_until_fired()
             case.trials += 1
@@ -254,7 +254,7 @@ def test_a7_a_read_only_card_is_waited_for_without_a_restart(tmp_path: Path) -> 
 
 
 def test_a8_a_slow_card_delays_the_readings_and_nothing_else(tmp_path: Path) -> None:
-    """Every sync takes 1.5 s. The watchdog's interval is as many syncs long as in the field, where they take 5 to 30."""
+    """Every sync takes 1.5 s, and the watchdog's interval is some syncs long, as in the field, where they take 5 to 30."""
     case = Case(id="A8", seed=seed(801))
     with failing(tmp_path, per_s=300.0) as (around, gateway, shim, supervisor):
         around.wait_for_promises(300)
