@@ -186,6 +186,9 @@ def _print_status(view: View) -> None:
         )
     if view.running is not None and view.running.spool_problem:
         typer.echo(f"  READINGS ARE NOT KEPT: {view.running.spool_problem}; ChirpStack's broker holds them meanwhile")
+    if view.running is not None and view.running.card_refusals:
+        last = view.running.last_card_refusal
+        typer.echo(f"  card: refused {view.running.card_refusals} times since the start, last: {last}")
     typer.echo(f"  spool: {view.spool.unsealed} unsealed, {view.spool.unconfirmed} batches unconfirmed")
     for one in view.sources:
         note = f"   {one.undecoded} not decoded, last: {one.last_reason}" if one.undecoded else ""

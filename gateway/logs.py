@@ -2,9 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import sys
+from typing import TextIO
 
 import structlog
+
+
+class Droppable(io.TextIOBase):
+    """A stream for log lines: where it takes none (its disk is full, its reader gone), they are dropped.
+
+    Without a log a gateway goes on measuring; an error here would end the task that wanted to say something.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write what can be written."""
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Hand it on."""
+        with contextlib.suppress(OSError):
+            self._stream.flush()
 
 
 def write_logs() -> None:
@@ -14,6 +38,6 @@ def write_logs() -> None:
             structlog.processors.add_log_level,
             structlog.processors.LogfmtRenderer(key_order=["level", "event"]),
         ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(Droppable(sys.stderr)),
         cache_logger_on_first_use=True,
     )

@@ -16,7 +16,10 @@ _EVERY_S = 5.0
 
 
 class Running(msgspec.Struct, frozen=True, kw_only=True):
-    """A running gateway's word. Problems are "" where there is none."""
+    """A running gateway's word. Problems are "" where there is none.
+
+    `card_refusals` counts since the start what the spool asked of the card and did not get: a worn card shows first here.
+    """
 
     at_ms: int
     version: str
@@ -33,6 +36,8 @@ class Running(msgspec.Struct, frozen=True, kw_only=True):
     acks_refused: int
     codec_restarts: int
     spool_problem: str = ""
+    card_refusals: int = 0
+    last_card_refusal: str = ""
 
 
 class StatusFile:
@@ -49,10 +54,17 @@ class StatusFile:
             await asyncio.sleep(_EVERY_S)
 
     def write(self, word: Running) -> None:
-        """Replace the file."""
-        fresh = self.path.with_suffix(".new")
-        fresh.write_bytes(msgspec.json.encode(word))
-        fresh.replace(self.path)
+        """Replace the file; on a full card write over it, in the block that it has: then above all it has to speak."""
+        fresh, text = self.path.with_suffix(".new"), msgspec.json.encode(word)
+        try:
+            fresh.write_bytes(text)
+            fresh.replace(self.path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                fresh.unlink()
+            with self.path.open("r+b") as file:
+                file.write(text)
+                file.truncate()
 
     def read(self) -> Running | None:
         """Return the last word, None where there is none that can be read."""
@@ -81,4 +93,6 @@ def running(gateway: Gateway) -> Running:
         acks_refused=delivery.counters.acks_refused,
         codec_restarts=codecs.restarts,
         spool_problem=gateway.spool.problem,
+        card_refusals=gateway.spool.refusals,
+        last_card_refusal=gateway.spool.last_refusal,
     )

@@ -8,6 +8,7 @@ after each commit, and on the card (fsync) before a sealed batch is handed out. 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import zlib
 from pathlib import Path
@@ -36,30 +37,49 @@ class HeadFile:
         self.path = path
         self._fd: int | None = None
         self._turn = 0
+        self._last: Head | None = None
+        self._written: Head | None = None
 
     def open(self) -> Head | None:
         """Open or make it; returns the newest head that is whole, None where there is none."""
         self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
         found = read(self.path)
-        if os.fstat(self._fd).st_size != _PLACES * _PLACE_BYTES:
-            with contextlib.suppress(OSError):  # a full card: it grows with the first write
-                os.ftruncate(self._fd, _PLACES * _PLACE_BYTES)
+        with contextlib.suppress(OSError):  # blocks for both places now: later writes need none of a full card
+            os.posix_fallocate(self._fd, 0, _PLACES * _PLACE_BYTES)
         self._turn = found.turn if found else 0
         return found
 
     def write(self, head: Head) -> None:
-        """Replace the older place."""
+        """Replace the older place. A card that does not take it leaves an older head, which `sync` replaces."""
+        self._last = head
+        with contextlib.suppress(OSError):
+            self._write(head)
+
+    def _write(self, head: Head) -> None:
         if self._fd is None:
             return
         self._turn += 1
         text = msgspec.msgpack.encode(msgspec.structs.replace(head, turn=self._turn))
         framed = zlib.crc32(text).to_bytes(4) + len(text).to_bytes(2) + text
-        os.pwrite(self._fd, framed, self._turn % _PLACES * _PLACE_BYTES)
+        if os.pwrite(self._fd, framed, self._turn % _PLACES * _PLACE_BYTES) != len(framed):
+            raise OSError(errno.EIO, "cut short")
+        self._written = head
 
     def sync(self) -> None:
-        """Return when what was written is on the card."""
-        if self._fd is not None:
-            os.fdatasync(self._fd)
+        """Return when the last head is on the card; raises OSError.
+
+        After a sync that failed the head is written once more: the kernel may have dropped the page and call the next
+        sync a success (decision 008).
+        """
+        if self._fd is None:
+            return
+        if self._written is self._last:
+            with contextlib.suppress(OSError):
+                os.fdatasync(self._fd)
+                return
+        if self._last is not None:
+            self._write(self._last)
+        os.fdatasync(self._fd)
 
     def close(self) -> None:
         """Let go of it."""

@@ -1,13 +1,14 @@
 """No damaged file stops a start: it is moved aside, and whatever can be read of it goes into a fresh spool.
 
-The chain goes on only where its position is proven: the salvaged spool and the head beside it (`head.py`) name the same
-last sequence. Else a new epoch begins, the old one's batches are delivered under their own epoch, and a gap record says
+The chain goes on only where its position is proven: the salvaged spool is not older than the head beside it
+(`head.py`). Else a new epoch begins, the old one's batches are delivered under their own epoch, and a gap record says
 which of its numbers may be missing. Decision 008.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,8 +20,9 @@ import structlog
 
 from gateway.spool.head import Head
 from gateway.spool.room import Header, note_gap, stretches
-from gateway.spool.sqlite import connect
-from wire.batch import Cause, Event, Gap
+from gateway.spool.sqlite import PAGE_BYTES, checksummed, connect
+from wire import dsse
+from wire.batch import BatchError, Cause, Event, Gap, parse_payload
 
 log = structlog.get_logger(__name__)
 
@@ -34,7 +36,11 @@ _LIVE = ("spool", "reading", "event", "header", "gap", "older")
 
 def inspect(db: apsw.Connection, known: Head | None) -> str:
     """Return what is wrong with a spool that opens, "" when nothing is found; raises apsw.Error on damage."""
+    # Closing would else write the log into a file whose first page may be gone, and then without the checksums that
+    # this page asks for: the newest pages would count as damaged.
+    db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
     db.pragma("query_only", True)
+    _pad(Path(db.filename), db.pragma("page_count"))
     if db.pragma("user_version") < 2:
         return ""
     if Path(db.filename).stat().st_size <= _QUICK_BYTES:
@@ -49,6 +55,17 @@ def inspect(db: apsw.Connection, known: Head | None) -> str:
     if row is None:
         return "" if known is None else "its chain is gone"
     return behind(str(row[0]), int(row[1]), _kept(db), known)
+
+
+def _pad(path: Path, pages: int) -> None:
+    """Let a page that was cut off fail its checksum; SQLite reads what lies behind a file's end as zeros, unverified.
+
+    What the log holds is read from there, and overwrites this when it goes into the file.
+    """
+    short = pages * PAGE_BYTES - path.stat().st_size
+    if short > 0:
+        with suppress(OSError), path.open("ab") as file:  # a full card: the next start looks again
+            file.write(b"\xff" * short)
 
 
 def behind(epoch: str, last_seq: int, kept: int, known: Head | None) -> str:
@@ -76,14 +93,14 @@ def recover(
         _pending(path).unlink()
         return
     building = path.with_suffix(".salvage")
-    for suffix in ("", "-wal", "-shm"):
-        Path(f"{building}{suffix}").unlink(missing_ok=True)
+    _clear(building)
     with closing(fresh(building)) as new:
         with closing(_open_damaged(damaged, fresh)) as old, new:
             report = _salvage(old, new, known, now_ms)
             _note(new, now_ms, "salvaged", f"{findings}; {report}; kept as {damaged.name}")
         new.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     building.replace(path)
+    sync_folder(path.parent)  # before the note of where the damaged one lies goes
     _pending(path).unlink()
     for suffix in (".graft", ".nothing", ".template"):
         for scaffold in damaged.parent.glob(f"{damaged.stem}{suffix}*"):
@@ -91,6 +108,12 @@ def recover(
     with suppress(FileNotFoundError):
         path.with_suffix(".suspect").unlink()
     log.error("spool salvaged", problem=findings, result=report, quarantine=str(damaged))
+
+
+def _clear(scaffold: Path) -> None:
+    """Remove what a recovery that was cut short has left: a fresh spool is made only where there is no file."""
+    for suffix in ("", "-wal", "-shm"):
+        Path(f"{scaffold}{suffix}").unlink(missing_ok=True)
 
 
 # ---- the damaged file
@@ -113,15 +136,40 @@ def _quarantine(path: Path, now_ms: int) -> Path | None:
     pending = _pending(path)
     pending.parent.mkdir(exist_ok=True)
     if not pending.exists():
-        pending.write_text(_free_name(pending.parent, now_ms))
+        _write_durably(pending, _free_name(pending.parent, now_ms))
     target = pending.parent / pending.read_text()
     if target.exists() and path.exists():
         return None
     for suffix in ("-wal", "-shm", ""):
         with suppress(FileNotFoundError):
             Path(f"{path}{suffix}").replace(Path(f"{target}{suffix}"))
+    sync_folder(path.parent)
     _forget_oldest(pending.parent)
     return target
+
+
+def _write_durably(path: Path, text: str) -> None:
+    """Make a file that a power cut leaves whole or not there.
+
+    Else its name may reach the card before its content does, together with the renames that follow: an empty note of
+    where the damaged spool lies loses everything in it.
+    """
+    fresh = path.with_suffix(".new")
+    with fresh.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Return when the names in a folder are on the card."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def _free_name(folder: Path, now_ms: int) -> str:
@@ -143,10 +191,12 @@ def _open_damaged(path: Path, fresh: Callable[[Path], apsw.Connection]) -> apsw.
     except apsw.Error:
         pass
     graft = path.with_suffix(".graft")
+    _clear(graft)
     with suppress(OSError):
         _graft(path, graft, fresh)
         with suppress(apsw.Error):
             return _readable(graft)
+    _clear(path.with_suffix(".nothing"))
     nothing = fresh(path.with_suffix(".nothing"))
     nothing.execute("DELETE FROM spool")
     return nothing
@@ -179,6 +229,7 @@ def _graft(path: Path, graft: Path, fresh: Callable[[Path], apsw.Connection]) ->
     Both were made by the same statements, so each table's root page has the same number.
     """
     template = path.with_suffix(".template")
+    _clear(template)
     with closing(fresh(template)) as db:
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         pages = [row[0] for row in db.execute("SELECT pageno FROM dbstat WHERE name = 'sqlite_schema'")]
@@ -189,6 +240,7 @@ def _graft(path: Path, graft: Path, fresh: Callable[[Path], apsw.Connection]) ->
         data[at : at + size] = sound[at : at + size]
     data[28:32] = (len(data) // size).to_bytes(4)  # SQLite's file format, 1.3.8: the size in pages
     data[32:40] = bytes(8)  # no free pages known
+    data[:size] = checksummed(bytes(data[:size]))
     graft.write_bytes(data)
     log_of = Path(f"{path}-wal")
     if log_of.exists():
@@ -251,14 +303,17 @@ def _salvage(old: apsw.Connection, new: apsw.Connection, known: Head | None, now
     spool = _one(old, "SELECT * FROM spool")
     headers = list(_rows(old, "header", "epoch, seq, payload_sha256, from_ms, to_ms, readings, urgent, sealed_at_ms, "
                                         "confirmed, gone"))  # fmt: skip
-    proven = spool is not None and known is not None and (spool[2], spool[3]) == (known.epoch, known.last_seq)
+    headers = sorted([*headers, *_headless(old, {row[0] for row in headers}, spool)])
+    # No number beyond the head's has been handed out: a file that is newer than its head (the process was killed
+    # between the two) proves its place as well.
+    proven = spool is not None and known is not None and spool[2] == known.epoch and spool[3] >= known.last_seq
     if proven and spool is not None:
         new.execute("DELETE FROM spool")
         new.execute("INSERT INTO spool VALUES (?, ?, ?, ?, ?, ?, ?, ?)", spool)
     lost = _copy_batches(old, new, headers)
     for gap in stretches(lost, Cause.DAMAGED):
         note_gap(new, gap, now_ms)
-    readings = _copy_readings(old, new, known, now_ms)
+    readings = _copy_readings(old, new, known and _brought_up_to_date(known, headers), now_ms)
     for table in ("event", "gap"):
         for _, body in _rows(old, table, "body"):
             new.execute(f"INSERT INTO {table} (body) VALUES (?)", (body,))  # noqa: S608 - our own names
@@ -269,6 +324,23 @@ def _salvage(old: apsw.Connection, new: apsw.Connection, known: Head | None, now
             new.execute("INSERT OR REPLACE INTO heard VALUES (?, ?, ?, ?, ?, ?)", row)
     _copy_epochs(old, new, spool, headers, known, proven, now_ms)
     return f"{len(headers) - len(lost)} batches and {readings} readings saved"
+
+
+def _headless(old: apsw.Connection, known: Set[int], spool: tuple[Any, ...] | None) -> Iterator[tuple[Any, ...]]:
+    """Write anew the headers that cannot be read: an envelope says all that its header did, but for the hub's word.
+
+    One page holds the headers of some fifty batches; without this they would all go with it.
+    """
+    for number in [row[0] for row in _rows(old, "envelope", "1") if row[0] not in known]:
+        row = _one(old, f"SELECT bytes FROM envelope WHERE id = {number:d}")  # noqa: S608 - our own names
+        with suppress(dsse.EnvelopeError, BatchError):
+            batch = parse_payload(dsse.Envelope.decode(row[0] if row else b"").payload)
+            body = batch.body
+            confirmed = spool is not None and (spool[2], spool[6] >= batch.seq) == (str(batch.epoch), True)
+            yield (
+                number, str(batch.epoch), batch.seq, batch.payload_sha256, body.from_ms, body.to_ms, body.r.n,
+                bool(body.r.urgent), body.to_ms, confirmed, "",
+            )  # fmt: skip
 
 
 def _copy_batches(old: apsw.Connection, new: apsw.Connection, headers: Sequence[tuple[Any, ...]]) -> list[Header]:
@@ -305,6 +377,13 @@ def _copy_readings(old: apsw.Connection, new: apsw.Connection, known: Head | Non
             note_gap(new, Gap(epoch=known.epoch, cause=Cause.DAMAGED, readings=missing), now_ms)
         _count_on(new, known.kept)
     return count
+
+
+def _brought_up_to_date(known: Head, headers: Sequence[tuple[Any, ...]]) -> Head:
+    """Return the head with what the file shows to have been sealed after it was written."""
+    later = sum(row[6] for row in headers if row[1] == known.epoch and row[2] > known.last_seq)
+    sealed = known.sealed + later
+    return msgspec.structs.replace(known, sealed=sealed, kept=max(known.kept, sealed))
 
 
 def _count_on(new: apsw.Connection, kept: int) -> None:

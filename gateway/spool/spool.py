@@ -31,6 +31,8 @@ class Spool:
         self.repeated = 0
         self.unsealed = 0
         self.problem = ""
+        self.refusals = 0
+        self.last_refusal = ""
 
     async def __aenter__(self) -> Self:
         try:
@@ -136,7 +138,12 @@ class Spool:
 
     async def _run(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         call = functools.partial(work, *args, **kwargs)
-        return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+        except NotKept as error:
+            self.refusals += 1
+            self.last_refusal = str(error)
+            raise
 
 
 def _refuse(group: Sequence[tuple[Sequence[Reading], asyncio.Future[None]]], error: Exception) -> None:

@@ -7,6 +7,7 @@ checksum VFS (`cksumvfs`, part of SQLite's own extensions, brought by apsw) ever
 from __future__ import annotations
 
 import functools
+import struct
 from pathlib import Path
 
 import apsw
@@ -14,6 +15,7 @@ import apsw.sqlite_extra
 
 PAGE_BYTES = 4096
 _RESERVED = 8  # bytes of a page that hold its checksum
+_WORD = 0xFFFF_FFFF
 _VFS = "cksmvfs"
 _CACHE_KIB = 4000
 _LOG_PAGES = 2000
@@ -86,6 +88,16 @@ def checksum(db: apsw.Connection) -> None:
     db.reserve_bytes(reserve=_RESERVED)
     db.execute("VACUUM")
     db.execute("PRAGMA journal_mode=WAL").fetchall()
+
+
+def checksummed(page: bytes) -> bytes:
+    """Return a page with the checksum in its last bytes that cksumvfs will look for."""
+    first = second = 0
+    words = struct.unpack(f"<{(len(page) - _RESERVED) // 4}I", page[:-_RESERVED])
+    for at in range(0, len(words), 2):
+        first = (first + words[at] + second) & _WORD
+        second = (second + words[at + 1] + first) & _WORD
+    return page[:-_RESERVED] + struct.pack("<2I", first, second)
 
 
 def used_bytes(db: apsw.Connection) -> int:

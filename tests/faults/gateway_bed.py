@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
+from typing import Protocol
 
 import apsw
 import msgspec
@@ -38,27 +39,41 @@ _reading = msgspec.msgpack.Decoder(Reading, dec_hook=from_plain).decode
 _BURST = 4
 
 
+class Line(Protocol):
+    """A broker: a real Mosquitto, or our own `Surroundings`."""
+
+    port: int
+
+    @property
+    def log(self) -> str:
+        """What it has said so far, in Mosquitto's words."""
+        ...
+
+
 @dataclass(slots=True)
 class Bed:
-    """One gateway's surroundings, which outlive its process."""
+    """One gateway's surroundings, which outlive its process. `card` is where its data lies when that is to fail."""
 
     folder: Path
-    broker: Mosquitto
+    broker: Line
     extra_toml: str = "[seal]\nevery_s = 1.0\nidle_s = 1.0\nmost_readings = 25\nunsynchronised_s = 0.0\n"
     village: SimGateway = field(default_factory=hamlet)
     hub_key: SigningKey = field(default_factory=SigningKey.generate)
+    card: Path | None = None
     process: subprocess.Popen[bytes] | None = None
-    key: SigningKey = field(init=False)
+    key: SigningKey = field(default_factory=SigningKey.generate)
 
     def __post_init__(self) -> None:
-        self.data.mkdir(parents=True)
-        self.key = SigningKey.read_or_make(self.data / "signing-key.pem")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.data.mkdir(parents=True, exist_ok=True)
+        if not (self.data / "signing-key.pem").exists():
+            self.key.write(self.data / "signing-key.pem")
         text = configuration(self.village, self.data, self.broker.port, self.hub_key.public)
         self.config.write_text(text + self.extra_toml)
 
     @property
     def data(self) -> Path:
-        return self.folder / "data"
+        return (self.card or self.folder) / "data"
 
     @property
     def config(self) -> Path:
@@ -74,16 +89,16 @@ class Bed:
 
     # ---- the process
 
-    def start(self, extra: Mapping[str, str] | None = None, switch: Switch = Switch.NONE) -> None:
+    def command(self, *switches: Switch) -> list[str]:
+        """How it is started, with guarantees switched off."""
+        thrown = "+".join(switch for switch in switches if switch is not Switch.NONE)
+        module = ["tests.faults.gateway_broken", thrown] if thrown else ["gateway"]
+        return [sys.executable, "-m", *module, "--config", str(self.config)]
+
+    def start(self, extra: Mapping[str, str] | None = None, *switches: Switch) -> None:
         """Start it; does not wait."""
-        module = ["gateway"] if switch is Switch.NONE else ["tests.faults.gateway_broken", switch]
         with (self.folder / "gateway.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", *module, "--config", str(self.config)],
-                cwd=ROOT,
-                env=environment(extra),
-                stderr=log,
-            )
+            self.process = subprocess.Popen(self.command(*switches), cwd=ROOT, env=environment(extra), stderr=log)
 
     def wait_until_it_hears(self, deadline_s: float = 60.0) -> float:
         """Wait until its session at the broker is up; returns the seconds that it took."""
@@ -145,7 +160,13 @@ def key_of(reading: Reading) -> Key:
 @contextmanager
 def bed(folder: Path, broker: Mosquitto, extra_toml: str | None = None) -> Iterator[Bed]:
     """Prepare a gateway; whatever still runs at the end is ended."""
-    made = Bed(folder, broker) if extra_toml is None else Bed(folder, broker, extra_toml)
+    with attended(Bed(folder, broker) if extra_toml is None else Bed(folder, broker, extra_toml)) as made:
+        yield made
+
+
+@contextmanager
+def attended(made: Bed) -> Iterator[Bed]:
+    """End its process at the end, whatever happens."""
     try:
         yield made
     finally:

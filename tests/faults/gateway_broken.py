@@ -1,4 +1,4 @@
-"""`python -m tests.faults.gateway_broken SWITCH --config FILE`: the gateway with one guarantee switched off.
+"""`python -m tests.faults.gateway_broken SWITCH[+SWITCH] --config FILE`: the gateway with a guarantee switched off.
 
 The switches live here and not in the product: nothing that is installed in a hamlet loses data on request.
 """
@@ -8,13 +8,21 @@ from __future__ import annotations
 import asyncio
 import enum
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+import apsw
+import msgspec
 
 from gateway import __main__ as program
 from gateway import crash, pipeline
+from gateway.clock import Instant, SystemClock
 from gateway.sources.chirpstack import ChirpStackSource, Pack
+from gateway.spool import recovery, sqlite, store
 from gateway.spool.sealing import Sealer
 from gateway.spool.spool import Spool
+from gateway.spool.sqlite import NotKept
+from gateway.watchdog import Watchdog
 from wire.reading import Reading
 
 _PUBACK_LEAVES_S = 0.05  # long enough for the broker to have it
@@ -25,6 +33,12 @@ class Switch(enum.StrEnum):
 
     NONE = "none"
     ACK_BEFORE_COMMIT = "ack_before_commit"
+    SYNCHRONOUS_NORMAL = "synchronous_normal"
+    FAILED_IS_KEPT = "failed_is_kept"
+    ALWAYS_CONTENT = "always_content"
+    WALL_RHYTHM = "wall_rhythm"
+    HASTY_RECOVERY = "hasty_recovery"
+    SMALL_LOG = "small_log"
 
 
 def ack_before_commit() -> None:
@@ -40,12 +54,89 @@ def ack_before_commit() -> None:
     pipeline._keep = keep
 
 
+def synchronous_normal() -> None:
+    """Commit without waiting for the card: SQLite's own advice for WAL, and what a power cut does not forgive."""
+    prepare = sqlite.prepare
+
+    def hasty(db: apsw.Connection) -> None:
+        prepare(db)
+        db.execute("PRAGMA synchronous=NORMAL").fetchall()
+
+    vars(store)["prepare"] = hasty
+
+
+def failed_is_kept() -> None:
+    """Take a commit that the card refused for a good one."""
+    append = store.SpoolFile.append
+
+    def hopeful(file: store.SpoolFile, readings: Sequence[Reading]) -> int:
+        try:
+            return append(file, readings)
+        except NotKept:
+            return len(readings)
+
+    store.SpoolFile.append = hopeful  # type: ignore[assignment,method-assign]
+
+
+def always_content() -> None:
+    """Tell the supervisor that all is well without having asked the spool."""
+    keep_alive = Watchdog.keep_alive
+
+    async def unasked() -> None: ...
+
+    async def blind(watchdog: Watchdog, _: Callable[[], Awaitable[object]]) -> None:
+        await keep_alive(watchdog, unasked)
+
+    Watchdog.keep_alive = blind  # type: ignore[assignment,method-assign]
+
+
+def wall_rhythm() -> None:
+    """Let the wall clock set the rhythm: what is due after a step is then early, or years away."""
+    now = SystemClock.now
+
+    def walled(clock: SystemClock) -> Instant:
+        instant = now(clock)
+        return msgspec.structs.replace(instant, monotonic_ms=instant.wall_ms)
+
+    SystemClock.now = walled  # type: ignore[assignment,method-assign]
+
+
+def hasty_recovery() -> None:
+    """Move a damaged spool aside without waiting for the card."""
+
+    def write(path: Path, text: str) -> None:
+        path.write_text(text)
+
+    def leave(folder: Path) -> None: ...
+
+    recovery._write_durably = write
+    recovery.sync_folder = leave
+
+
+def small_log() -> None:
+    """No guarantee: SQLite's log goes into the file every 20 pages instead of 2,000, so that a cut meets it often."""
+    prepare = sqlite.prepare
+
+    def often(db: apsw.Connection) -> None:
+        prepare(db)
+        db.execute("PRAGMA wal_autocheckpoint=20").fetchall()
+
+    vars(store)["prepare"] = often
+
+
 THROW: dict[Switch, Callable[[], None]] = {
     Switch.NONE: lambda: None,
     Switch.ACK_BEFORE_COMMIT: ack_before_commit,
+    Switch.SYNCHRONOUS_NORMAL: synchronous_normal,
+    Switch.FAILED_IS_KEPT: failed_is_kept,
+    Switch.ALWAYS_CONTENT: always_content,
+    Switch.WALL_RHYTHM: wall_rhythm,
+    Switch.HASTY_RECOVERY: hasty_recovery,
+    Switch.SMALL_LOG: small_log,
 }
 
 
 if __name__ == "__main__":
-    THROW[Switch(sys.argv.pop(1))]()
+    for name in sys.argv.pop(1).split("+"):
+        THROW[Switch(name)]()
     sys.exit(program.main())

@@ -212,7 +212,7 @@ async def test_a4_the_driver_is_not_acknowledged_before_the_card_takes_it(small_
         shutil.copyfile("/dev/null", small_card / "nothing")
         many = [fat(number, case) for number in range(1, 100)]
         keeping = asyncio.create_task(pipeline.keep(many, spool, Deaf()))  # type: ignore[arg-type]
-        await asyncio.to_thread(poll, "the refusal", lambda: spool.problem)
+        await asyncio.to_thread(poll, "the refusal", lambda: bool(spool.problem))
         assert not keeping.done()
         ballast.unlink()
         await asyncio.wait_for(keeping, 60)
