@@ -12,6 +12,7 @@ import msgspec
 import structlog
 
 from gateway import crash
+from gateway.delivery.pace import Pace
 from gateway.delivery.window import DeliveryWindow, Verdict
 from gateway.spool.spool import Spool
 from gateway.spool.sqlite import NotKept
@@ -71,6 +72,7 @@ class Delivery:
     keep_alive_s: int = 60
     counters: Counters = field(default_factory=Counters)
     problem: str = "not connected yet"
+    pace: Pace = field(default_factory=Pace)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _link: Link | None = None
     _stack: contextlib.AsyncExitStack = field(default_factory=contextlib.AsyncExitStack)
@@ -137,6 +139,7 @@ class Delivery:
             number = await link.wait_connected()
             if number != last:
                 last = number
+                self.pace.start_over()
                 for window in self._windows:
                     window.reconnect()
                 self._wake.set()
@@ -153,7 +156,8 @@ class Delivery:
             chosen = self._next(time.monotonic())
             if chosen is not None:
                 window, seq = chosen
-                tasks.create_task(self._publish(link, seq, *([] if window is self.window else [window])))
+                self.pace.begin((window.epoch, seq), time.monotonic())
+                tasks.create_task(self._pass(link, seq, window))
                 await asyncio.sleep(0)
                 continue
             self._wake.clear()
@@ -168,21 +172,33 @@ class Delivery:
     def _next(self, now: float) -> tuple[DeliveryWindow, int] | None:
         """Return the batch to send now: this epoch's first, then what is left of older ones."""
         for window in self._windows:
-            seq = window.next(now)
+            seq = window.next(now, bulk=self.pace.has_room)
             if seq is not None:
                 return window, seq
         return None
 
     def _wake_in(self, now: float) -> float | None:
+        if not self.pace.has_room:
+            return None  # what is on the line wakes us when it has arrived, or is lost with its connection
         return min((due for window in self._windows if (due := window.wake_in(now)) is not None), default=None)
 
-    async def _publish(self, link: Link, seq: int, older: DeliveryWindow | None = None) -> None:
+    async def _pass(self, link: Link, seq: int, window: DeliveryWindow) -> None:
+        """Bring one batch to the broker, and let the pace know how long that took."""
+        taken = False
+        try:
+            taken = await self._publish(link, seq, *([] if window is self.window else [window]))
+        finally:
+            self.pace.end((window.epoch, seq), time.monotonic(), taken=taken)
+            self._wake.set()
+
+    async def _publish(self, link: Link, seq: int, older: DeliveryWindow | None = None) -> bool:
+        """Publish one batch; returns whether the broker has it."""
         window = older or self.window
         envelope = await self.spool.envelope(seq, window.epoch)
         if envelope is None:
             window.drop(seq)
-            self._wake.set()
-            return
+            return False
+        self.pace.weigh((window.epoch, seq), len(envelope), time.monotonic())
         crash.reach(crash.Point.BEFORE_PUBLISH)
         try:
             code = await link.publish(str(Topic(self.gateway, Subject.BATCH)), envelope)
@@ -202,7 +218,8 @@ class Delivery:
                 self.counters.unheard += 1
                 self.problem = "the broker is there, the hub is not: nobody is subscribed to our batches"
                 window.fail(seq, time.monotonic(), wait=True)
-        self._wake.set()
+            return True
+        return False
 
     # ---- acknowledgements down
 

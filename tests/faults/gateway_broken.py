@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from gateway import __main__ as program
 from gateway import crash, pipeline
+from gateway.delivery.pace import Pace
 from gateway.sources.chirpstack import ChirpStackSource, Pack
 from gateway.spool.sealing import Sealer
 from gateway.spool.spool import Spool
@@ -25,6 +26,7 @@ class Switch(enum.StrEnum):
 
     NONE = "none"
     ACK_BEFORE_COMMIT = "ack_before_commit"
+    NO_PACE = "no_pace"
 
 
 def ack_before_commit() -> None:
@@ -40,9 +42,15 @@ def ack_before_commit() -> None:
     pipeline._keep = keep
 
 
+def no_pace() -> None:
+    """Put a whole window of backlog on the line, whatever the line can carry."""
+    Pace.has_room = True  # type: ignore[assignment, method-assign]
+
+
 THROW: dict[Switch, Callable[[], None]] = {
     Switch.NONE: lambda: None,
     Switch.ACK_BEFORE_COMMIT: ack_before_commit,
+    Switch.NO_PACE: no_pace,
 }
 
 

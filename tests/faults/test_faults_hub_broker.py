@@ -57,10 +57,11 @@ async def test_b1_fails_when_a_puback_frees(
 ) -> None:  # fmt: skip
     publish = Delivery._publish
 
-    async def trusting(self: Delivery, link: Link, seq: int) -> None:
-        await publish(self, link, seq)
+    async def trusting(self: Delivery, link: Link, seq: int) -> bool:
+        taken = await publish(self, link, seq)
         self.window.through = max(self.window.through, seq)
         self.window._flights.clear()
+        return taken
 
     monkeypatch.setattr(Delivery, "_publish", trusting)
     case = harness.Case(id="B1-broken-puback_frees", seed=1, trials=1)
