@@ -13,7 +13,7 @@ import os
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -205,7 +205,7 @@ async def _watch(waiting: Waiting, broker: Mosquitto, hub: HubProcess, sizes: Si
         with LiveSensors(broker.port, load, sizes.uplinks_per_s + 1) as sensors:
             beats = await _beats(witness, gateway, hub, filled.last_seq, began + at_most_s)
             await asyncio.sleep(sizes.quiet_s)
-        last = await asyncio.to_thread(_all_sealed, gateway)
+        last = await asyncio.to_thread(_all_sealed, gateway, backlog.total + len(sensors.sent))
         await asyncio.to_thread(wait, lambda: witness.through >= last, lambda: "no last acknowledgement")
         ended = witness.passed_at(filled.last_seq)
         peak, hub_peak = gateway.usage().main_peak_mb, machine.peak_rss_mb(hub.pid)
@@ -238,9 +238,9 @@ async def _beats(
     return beats
 
 
-def _all_sealed(gateway: GatewayProcess) -> int:
-    """Wait until nothing waits to be sealed; return the last sequence."""
-    wait(lambda: gateway.unsealed() == 0, lambda: "the gateway does not seal", at_most_s=_LEAST_S)
+def _all_sealed(gateway: GatewayProcess, readings: int) -> int:
+    """Wait until so many readings are sealed; return the last sequence."""
+    wait(lambda: gateway.sealed() >= readings, lambda: "the gateway does not seal", at_most_s=_LEAST_S)
     return gateway.last_seq()
 
 
@@ -296,20 +296,36 @@ def _flood(waiting: Waiting, port: int, hub: HubProcess) -> float:
 # ---- the verdict
 
 
-def _judged(waiting: Waiting, watched: _Watched, hub_alone_per_s: float, raw_read_per_s: float) -> Drain:
-    backlog, filled = waiting.backlog, waiting.filled
-    old, live = Counter[int](), Counter[Key]()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """What the hub's log holds of what was sealed and sent; `batch_of` says in which batch each live uplink came."""
+
+    lost: int
+    duplicate: int
+    batch_of: Mapping[Key, int]
+
+
+def tally(waiting: Waiting, stored: Iterable[Batch], sent: Collection[Key]) -> Tally:
+    """Compare the hub's log with what waited and what was published."""
+    backlog, old, live = waiting.backlog, Counter[int](), Counter[Key]()
     batch_of: dict[Key, int] = {}
-    for batch in watched.stored:
-        if batch.seq <= filled.last_seq:
+    for batch in stored:
+        if batch.seq <= waiting.filled.last_seq:
             old[batch.seq] += batch.columns.n
         else:
             keys = _keys(batch)
             live.update(keys)
             batch_of.update(dict.fromkeys(keys, batch.seq))
-    late = delays(watched.sent, batch_of, watched.stored_at)
     lost = backlog.total - sum(min(count, backlog.readings) for count in old.values())
-    twice = sum(max(0, count - backlog.readings) for count in old.values()) + live.total() - len(live)
+    twice = sum(max(0, count - backlog.readings) for count in old.values())
+    return Tally(
+        lost=lost + len(set(sent) - batch_of.keys()), duplicate=twice + live.total() - len(live), batch_of=batch_of
+    )
+
+
+def _judged(waiting: Waiting, watched: _Watched, hub_alone_per_s: float, raw_read_per_s: float) -> Drain:
+    tallied = tally(waiting, watched.stored, watched.sent.keys())
+    late = delays(watched.sent, tallied.batch_of, watched.stored_at)
     during = {key for key, (at, _) in late.items() if at < watched.ended}
     groups = {
         "uplinks, with backlog": during - watched.alarms,
@@ -318,15 +334,15 @@ def _judged(waiting: Waiting, watched: _Watched, hub_alone_per_s: float, raw_rea
         "alarms, without": (late.keys() - during) & watched.alarms,
     }
     return Drain(
-        backlog=backlog,
-        filled=filled,
+        backlog=waiting.backlog,
+        filled=waiting.filled,
         seconds=watched.ended - watched.began,
         beats=watched.beats,
         gateway_peak_mb=watched.gateway_peak_mb,
         hub_peak_mb=watched.hub_peak_mb,
         live={name: Latency.of([late[key][1] for key in keys]) for name, keys in groups.items()},
-        lost=lost + len(watched.sent.keys() - late.keys()),
-        duplicate=twice + watched.observations_twice,
+        lost=tallied.lost + len(tallied.batch_of.keys() - late.keys()),
+        duplicate=tallied.duplicate + watched.observations_twice,
         hub_alone_per_s=hub_alone_per_s,
         raw_read_per_s=raw_read_per_s,
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ from bench.flood import Publisher, packets
 from bench.fsync import appends_per_s
 from bench.gateway_process import GatewayError, GatewayProcess, Usage, gateway_process
 from bench.hub_stub import HubStub
-from bench.mosquitto import DEFAULT_INFLIGHT, RECOMMENDED, Mosquitto, mosquitto
+from bench.mosquitto import DEFAULT_INFLIGHT, RECOMMENDED, Mosquitto, Settings, mosquitto
 from bench.report import Report, Table
 from bench.uplinks import Load, hamlet, render, render_with_alarms
 from wire.keys import SigningKey
@@ -84,12 +84,12 @@ def measure(sizes: Sizes) -> Report:
     return _report(floods, alone, limit, latency)
 
 
-def run_flood(load: Load, name: str, settings: Mapping[str, int]) -> Flood:
+def run_flood(load: Load, name: str, settings: Settings) -> Flood:
     """Flood a fresh gateway with a load, and look at what it kept."""
     return asyncio.run(_flood(load, name, settings))
 
 
-async def _flood(load: Load, name: str, settings: Mapping[str, int]) -> Flood:
+async def _flood(load: Load, name: str, settings: Settings) -> Flood:
     async with bed(settings) as (broker, gateway, stub):
         await asyncio.sleep(_SETTLE_S)
         idle, broker_cpu_s = gateway.usage(), machine.cpu_s(broker.pid)
@@ -113,7 +113,7 @@ async def _flood(load: Load, name: str, settings: Mapping[str, int]) -> Flood:
 
 
 @asynccontextmanager
-async def bed(settings: Mapping[str, int]) -> AsyncIterator[tuple[Mosquitto, GatewayProcess, HubStub]]:
+async def bed(settings: Settings) -> AsyncIterator[tuple[Mosquitto, GatewayProcess, HubStub]]:
     """Set up a broker, a gateway with all sensors enrolled, and a stub for its hub."""
     village, hub_key = hamlet(), SigningKey.generate()
     with tempfile.TemporaryDirectory(prefix="xom-bench-") as name:

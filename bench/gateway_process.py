@@ -70,9 +70,9 @@ class GatewayProcess:
         """Return how many readings are committed: those waiting and those in sealed batches."""
         return self._one(_DURABLE)
 
-    def unsealed(self) -> int:
-        """Return how many readings no batch holds yet."""
-        return self._one("SELECT count(*) FROM reading")
+    def sealed(self) -> int:
+        """Return how many readings have ever been sealed."""
+        return self._one("SELECT coalesce(sum(readings), 0) FROM header")
 
     def last_seq(self) -> int:
         """Return the last sealed batch's sequence."""

@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-DEFAULT_INFLIGHT: Mapping[str, int] = {"max_queued_messages": 0}
-RECOMMENDED: Mapping[str, int] = {"max_inflight_messages": 400, "max_queued_messages": 0}
+Settings = Mapping[str, int | str]
+DEFAULT_INFLIGHT: Settings = {"max_queued_messages": 0}
+RECOMMENDED: Settings = {"max_inflight_messages": 400, "max_queued_messages": 0, "set_tcp_nodelay": "true"}
 _START_S = 5.0
 _STOP_S = 5.0
 
@@ -35,7 +36,7 @@ class Mosquitto:
 
 
 @contextmanager
-def mosquitto(folder: Path, settings: Mapping[str, int]) -> Iterator[Mosquitto]:
+def mosquitto(folder: Path, settings: Settings) -> Iterator[Mosquitto]:
     """Run a broker while the context is open; raises NoBrokerError."""
     port, log = free_port(), folder / "mosquitto.log"
     config = folder / "mosquitto.conf"
@@ -66,7 +67,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _lines(port: int, settings: Mapping[str, int]) -> Iterator[str]:
+def _lines(port: int, settings: Settings) -> Iterator[str]:
     yield f"listener {port} 127.0.0.1"
     yield "allow_anonymous true"
     yield "log_dest stderr"

@@ -45,7 +45,7 @@ class Hub(Mqtt, frozen=True, forbid_unknown_fields=True):
 
     public_key: str = ""
     algorithm: Algorithm = Algorithm.ED25519
-    window: int = 16
+    window: int = 64
     resend_s: float = 30.0
     keep_alive_s: int = 60
 

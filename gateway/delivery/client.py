@@ -14,6 +14,7 @@ import msgspec
 import structlog
 
 from gateway import crash
+from gateway.delivery.pace import Pace
 from gateway.delivery.window import DeliveryWindow, Verdict
 from gateway.spool.spool import Spool
 from gateway.spool.sqlite import NotKept
@@ -86,6 +87,7 @@ class Delivery:
     problem: str = "not connected yet"
     # Ends the epoch between two batches (`Sealer.end_epoch`): delivery finds forks, sealing writes the log.
     end_epoch: EndEpoch | None = None
+    pace: Pace = field(default_factory=Pace)
     _ended_at: float = float("-inf")
     _sent: dict[str, tuple[DeliveryWindow, int]] = field(default_factory=dict)  # by the envelope's SHA-256
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
@@ -162,6 +164,7 @@ class Delivery:
             number = await link.wait_connected()
             if number != last:
                 last = number
+                self.pace.start_over()
                 for window in self._windows:
                     window.reconnect()
                 self._wake.set()
@@ -178,7 +181,8 @@ class Delivery:
             chosen = self._next(time.monotonic())
             if chosen is not None:
                 window, seq = chosen
-                tasks.create_task(self._publish(link, seq, *([] if window is self.window else [window])))
+                self.pace.begin((window.epoch, seq), time.monotonic())
+                tasks.create_task(self._pass(link, seq, window))
                 await asyncio.sleep(0)
                 continue
             self._wake.clear()
@@ -193,21 +197,34 @@ class Delivery:
     def _next(self, now: float) -> tuple[DeliveryWindow, int] | None:
         """Return the batch to send now: this epoch's first, then what is left of older ones."""
         for window in self._windows:
-            seq = window.next(now)
+            seq = window.next(now, bulk=self.pace.has_room)
             if seq is not None:
                 return window, seq
         return None
 
     def _wake_in(self, now: float) -> float | None:
+        if not self.pace.has_room:
+            return None  # what is on the line wakes us when it has arrived, or is lost with its connection
         return min((due for window in self._windows if (due := window.wake_in(now)) is not None), default=None)
 
-    async def _publish(self, link: Link, seq: int, older: DeliveryWindow | None = None) -> None:
+    async def _pass(self, link: Link, seq: int, window: DeliveryWindow) -> None:
+        """Bring one batch to the broker, and let the pace know how long that took."""
+        taken = False
+        try:
+            taken = await self._publish(link, seq, *([] if window is self.window else [window]))
+        finally:
+            self.pace.end((window.epoch, seq), time.monotonic(), taken=taken)
+            self._wake.set()
+
+    async def _publish(self, link: Link, seq: int, older: DeliveryWindow | None = None) -> bool:
+        """Publish one batch; returns whether the broker has it."""
         window = older or self.window
         envelope = await self.spool.envelope(seq, window.epoch)
         if envelope is None:
             await self._gone(window, seq)
-            return
+            return False
         self._remember(envelope, window, seq)
+        self.pace.weigh((window.epoch, seq), len(envelope), time.monotonic())
         crash.reach(crash.Point.BEFORE_PUBLISH)
         try:
             code = await link.publish(str(Topic(self.gateway, Subject.BATCH)), envelope)
@@ -227,7 +244,8 @@ class Delivery:
                 self.counters.unheard += 1
                 self.problem = "the broker is there, the hub is not: nobody is subscribed to our batches"
                 window.fail(seq, time.monotonic(), wait=True)
-        self._wake.set()
+            return True
+        return False
 
     async def _gone(self, window: DeliveryWindow, seq: int) -> None:
         """Drop what has no bytes any more. What only retention let go becomes a gap record: the hub asks for it."""

@@ -5,9 +5,9 @@ scale.
                              ▲   │ no word in time, refused, named missing
                              └───┘         └──▶ refused three times: parked, an hour at a time
 
-Order: alarms, then what the hub names as missing, then live batches, then the backlog, oldest first. Live batches are
-those sealed since the connection came up; a quarter of the window is kept free for them, so that no backlog delays
-them.
+Order: live alarms, older alarms, then what the hub names as missing, then live batches, then the backlog, oldest first.
+Live are batches sealed since the connection came up; a quarter of the window is kept free for them, so that no backlog
+delays them. While the line is crowded (gateway/delivery/pace.py) only live batches and live alarms go.
 """
 
 from __future__ import annotations
@@ -93,8 +93,8 @@ class DeliveryWindow:
     def seal(self, seq: int, *, urgent: bool = False) -> None:
         """Note a batch that has just been sealed."""
         self.highest = max(self.highest, seq)
-        if urgent and len(self._urgent) < _MOST_URGENT:
-            self._urgent.append(seq)
+        if urgent:
+            self._urgent = [*self._urgent[1 - _MOST_URGENT :], seq]  # the oldest of too many stay in the backlog
 
     def reconnect(self) -> None:
         """Note a new connection: whatever was in flight has to go again, what is unsent until now is backlog."""
@@ -196,9 +196,12 @@ class DeliveryWindow:
 
     # ---- what to do
 
-    def next(self, now: float) -> int | None:
-        """Return the batch to send now, and take it as in flight; None when there is nothing to do yet."""
-        seq = self._choose(now)
+    def next(self, now: float, *, bulk: bool = True) -> int | None:
+        """Return the batch to send now, and take it as in flight; None when there is nothing to do yet.
+
+        Without `bulk` only what is live goes: the line has no room for more.
+        """
+        seq = self._choose(now, bulk=bulk)
         if seq is not None:
             self._parked.pop(seq, None)
             attempts = self._flights[seq].attempts + 1 if seq in self._flights else 1
@@ -221,10 +224,12 @@ class DeliveryWindow:
         """Whether a batch has been sent three times and more without a word from the hub."""
         return any(flight.attempts >= _UNANSWERED for flight in self._flights.values())
 
-    def _choose(self, now: float) -> int | None:
-        alarms = self._due_alarms(now)
-        if alarms:
-            return min(alarms)
+    def _choose(self, now: float, *, bulk: bool) -> int | None:
+        alarm = self._next_alarm(now, bulk=bulk)
+        if alarm is not None:
+            return alarm
+        if not bulk:
+            return self._next_live() if self.in_flight < self.size else None
         overdue = [seq for seq, flight in self._flights.items() if flight.due_at <= now]
         if self.disputed:
             overdue = [seq for seq in overdue if not self._gives_way(seq, now)]
@@ -244,13 +249,20 @@ class DeliveryWindow:
     def _next_parked(self, now: float) -> int | None:
         return min((seq for seq, parked in self._parked.items() if parked.due_at <= now), default=None)
 
-    def _due_alarms(self, now: float) -> list[int]:
-        """Return the alarms to send now. They may fill a window of their own beside the other batches'."""
-        flown = {seq: self._flights[seq] for seq in self._urgent if seq in self._flights}
-        due = [seq for seq, flight in flown.items() if flight.due_at <= now]
-        if not due and len(flown) < self.size:
-            due = [seq for seq in self._urgent if seq not in flown and self._gone_to(seq) is None]
-        return due
+    def _next_alarm(self, now: float, *, bulk: bool) -> int | None:
+        """Return the alarm to send now, a live one before those of the outage, which nobody waits for any more.
+
+        Each kind may fill a window of its own beside the other batches'.
+        """
+        for live in (True, False) if bulk else (True,):
+            alarms = [seq for seq in self._urgent if (seq > self._backlog_end) is live]
+            flown = {seq: self._flights[seq] for seq in alarms if seq in self._flights}
+            due = [seq for seq, flight in flown.items() if flight.due_at <= now]
+            if not due and len(flown) < self.size:
+                due = [seq for seq in alarms if seq not in flown and self._gone_to(seq) is None]
+            if due:
+                return min(due)
+        return None
 
     def _next_missing(self) -> int | None:
         """Return what the hub lacks below its highest and we have sent: lost on the way, or by a restored hub."""

@@ -17,6 +17,7 @@ import msgspec
 from gateway import __main__ as program
 from gateway import crash, pipeline
 from gateway.clock import Instant, SystemClock
+from gateway.delivery.pace import Pace
 from gateway.sources.chirpstack import ChirpStackSource, Pack
 from gateway.spool import recovery, sqlite, store
 from gateway.spool.sealing import Sealer
@@ -39,6 +40,7 @@ class Switch(enum.StrEnum):
     WALL_RHYTHM = "wall_rhythm"
     HASTY_RECOVERY = "hasty_recovery"
     SMALL_LOG = "small_log"
+    NO_PACE = "no_pace"
 
 
 def ack_before_commit() -> None:
@@ -124,6 +126,11 @@ def small_log() -> None:
     vars(store)["prepare"] = often
 
 
+def no_pace() -> None:
+    """Put a whole window of backlog on the line, whatever the line can carry."""
+    Pace.has_room = True  # type: ignore[assignment, method-assign]
+
+
 THROW: dict[Switch, Callable[[], None]] = {
     Switch.NONE: lambda: None,
     Switch.ACK_BEFORE_COMMIT: ack_before_commit,
@@ -133,6 +140,7 @@ THROW: dict[Switch, Callable[[], None]] = {
     Switch.WALL_RHYTHM: wall_rhythm,
     Switch.HASTY_RECOVERY: hasty_recovery,
     Switch.SMALL_LOG: small_log,
+    Switch.NO_PACE: no_pace,
 }
 
 

@@ -56,10 +56,11 @@ def let_pubacks_free(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take the broker's word for the hub's."""
     publish = Delivery._publish
 
-    async def trusting(self: Delivery, link: Link, seq: int) -> None:
-        await publish(self, link, seq)
+    async def trusting(self: Delivery, link: Link, seq: int) -> bool:
+        taken = await publish(self, link, seq)
         self.window.through = max(self.window.through, seq)
         self.window._flights.clear()
+        return taken
 
     monkeypatch.setattr(Delivery, "_publish", trusting)
 

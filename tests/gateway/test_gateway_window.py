@@ -89,6 +89,38 @@ def test_alarms_go_before_everything_even_when_the_window_is_full() -> None:
     assert w.next(0.0) == 103
 
 
+def test_a_live_alarm_goes_before_those_of_the_outage() -> None:
+    w = window(through=0, highest=50, size=8)
+    for seq in (3, 7, 9):
+        w.seal(seq, urgent=True)
+    assert w.next(0.0) == 3
+    w.seal(51, urgent=True)
+    assert drain(w)[:3] == [51, 7, 9]
+
+
+def test_of_more_alarms_than_may_overtake_the_newest_do() -> None:
+    w = window(through=0, highest=3_000, size=4)
+    for seq in range(1, 3_001):
+        w.seal(seq, urgent=True)
+    w.seal(3_001, urgent=True)
+    assert w.next(0.0) == 3_001
+    assert w.next(0.0) == 2_002
+
+
+def test_without_room_on_the_line_only_what_is_live_goes() -> None:
+    w = window(through=0, highest=100, size=8)
+    w.seal(5, urgent=True)
+    drain(w)
+    w.reconnect()
+    assert w.next(1.0, bulk=False) is None, "neither what was in flight nor an alarm of the outage"
+    w.seal(101)
+    w.seal(102, urgent=True)
+    assert w.next(1.0, bulk=False) == 102
+    assert w.next(1.0, bulk=False) == 101
+    assert w.next(1.0, bulk=False) is None
+    assert w.next(1.0) == 5
+
+
 def test_after_a_cut_the_alarm_in_flight_goes_again_before_the_older_batches() -> None:
     w = window(through=0, highest=50, size=8)
     drain(w)
