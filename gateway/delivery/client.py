@@ -68,7 +68,7 @@ class Delivery:
     hub: Verifier
     broker: Broker
     version: str
-    keep_alive_s: int = 60
+    keep_alive_s: int = 40
     counters: Counters = field(default_factory=Counters)
     problem: str = "not connected yet"
     _wake: asyncio.Event = field(default_factory=asyncio.Event)

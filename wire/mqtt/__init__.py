@@ -9,6 +9,7 @@ is the application's to decide, which knows what was committed. Decision 004 say
     link.py             a connection that is kept up: what the application holds
     connection.py       one connection's life, its socket watched by asyncio
     opening.py          how a connection begins: CONNECT, CONNACK, SUBSCRIBE
+    dialling.py         how its socket comes about: TCP, TLS
     hand_over.py        what was received and not yet taken
     paho_client.py      paho with a short way in for messages
     buffered_socket.py  the socket under it

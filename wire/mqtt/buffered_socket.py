@@ -20,16 +20,26 @@ class BufferedSocket:
         self._ahead = b""
         self._at = 0
         self._out = bytearray()
+        self.fault = ""
 
     def recv(self, size: int) -> bytes:
         """Return up to `size` bytes, b"" at the end. Raises BlockingIOError and what TLS has in its place."""
         if self._at == len(self._ahead):
-            self._ahead, self._at = self._inner.recv(_READ_AHEAD_BYTES), 0
+            self._ahead, self._at = self._read(), 0
             if not self._ahead:
                 return b""
         piece = self._ahead[self._at : self._at + size]
         self._at += len(piece)
         return piece
+
+    def _read(self) -> bytes:
+        try:
+            return self._inner.recv(_READ_AHEAD_BYTES)
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise
+        except OSError as error:
+            self.fault = str(error)  # paho keeps no reason; over TLS 1.3 this is where a broker refuses a certificate
+            raise
 
     def pending(self) -> int:
         """Bytes that no event of the socket will announce: read ahead by us, or decrypted by TLS."""

@@ -122,7 +122,10 @@ class Connection:
     def start_io(self) -> None:
         """Take over a socket that has just been connected."""
         client = self.client
-        client.on_disconnect = lambda _c, _d, _flags, code, _p: settle(self.lost, f"connection lost ({code})")
+        sock = self._socket()
+        client.on_disconnect = lambda _c, _d, _flags, code, _p: settle(
+            self.lost, f"connection lost ({sock.fault or code})"
+        )
         client.on_socket_register_write = lambda *_: self._write_soon()
         client.on_socket_close = lambda _c, _d, sock: self._forget(sock)
         self._watched = True

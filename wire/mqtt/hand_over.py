@@ -39,7 +39,7 @@ class HandOver:
     @property
     def half_empty(self) -> bool:
         """Whether reading may go on."""
-        return len(self._messages) < self._size // 2
+        return len(self._messages) < max(1, self._size // 2)
 
     async def take(self, most: int) -> list[Message]:
         """Wait for messages, and return up to `most`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Self
 
@@ -18,6 +19,8 @@ from wire.mqtt.terms import PUBLISH_OVERHEAD_BYTES, Broker, Limits, Terms, TooLa
 log = structlog.get_logger(__name__)
 
 _FAILURE = 0x80  # reason codes from here on are failures (MQTT 5, 2.4)
+_STOOD_S = 120.0  # a connection that lived as long was a good one
+_SHORT_LIVED_WAIT_S = 60.0  # what lives shorter is tried again within about a minute: an alarm may be waiting
 
 
 class Link:
@@ -130,15 +133,24 @@ class Link:
             self._up.set()
             self.problem = ""
             self.counters.connects += 1
-            self._backoff.succeed()
+            up_since = time.monotonic()
             log.info("mqtt up", broker=str(self.broker), session_present=connection.limits.session_present)
             await connection.watch()
             self.counters.losses += 1
+            self._relent(time.monotonic() - up_since)
             raise Unavailable(f"{self.broker}: {connection.lost.result()}")
         finally:
             self._up.clear()
             connection.close()
             self._connection = None
+
+    def _relent(self, stood_s: float) -> None:
+        """Forget earlier failures, unless this connection did not stand: a twin with our name throws us out again and
+        again, and each new connection costs a TLS handshake."""
+        if stood_s >= _STOOD_S:
+            self._backoff.succeed()
+        else:
+            self._backoff.relent(_SHORT_LIVED_WAIT_S)
 
     def _new_connection(self) -> Connection:
         try:

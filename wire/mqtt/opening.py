@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
@@ -12,6 +11,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from wire.mqtt.connection import Connection, settle
+from wire.mqtt.dialling import dial, tls_context
 from wire.mqtt.paho_client import PahoClient
 from wire.mqtt.terms import SPEC_LARGEST_PACKET, SPEC_RECEIVE_MAXIMUM, Broker, Terms, Unavailable
 
@@ -25,20 +25,17 @@ class ShorterKeepAlive(Unavailable):
 
 
 def new_client(broker: Broker, terms: Terms) -> PahoClient:
-    """Return a client that is not connected yet; raises OSError and ValueError where a file is missing or no good."""
+    """Return a client that is not connected yet; raises OSError, ValueError for a password that is not there."""
     client = PahoClient(
         CallbackAPIVersion.VERSION2,
         client_id=terms.client_id,
         protocol=MQTTProtocolVersion.MQTTv5,
         manual_ack=True,
     )
-    client.connect_timeout = terms.connect_timeout_s
     client.max_inflight_messages_set(terms.publish_window + 1)
     if broker.username:
         password = broker.password_file.read_text().strip() if broker.password_file else None
         client.username_pw_set(broker.username, password)
-    if broker.tls_ca:
-        client.tls_set(str(broker.tls_ca), _text(broker.tls_certificate), _text(broker.tls_key))
     if terms.will:
         properties = Properties(PacketTypes.WILLMESSAGE)
         properties.WillDelayInterval = terms.will.delay_s
@@ -49,11 +46,24 @@ def new_client(broker: Broker, terms: Terms) -> PahoClient:
 async def open_connection(connection: Connection, terms: Terms, keep_alive_s: int) -> None:
     """Connect and subscribe within the time-out; raises Unavailable."""
     try:
-        async with asyncio.timeout(terms.connect_timeout_s * 2):
+        async with asyncio.timeout(terms.connect_timeout_s):
+            await _dial(connection, terms)
             await _shake_hands(connection, terms, keep_alive_s)
             await _subscribe(connection, terms)
     except TimeoutError:
         raise Unavailable(f"{connection.broker} does not answer") from None
+
+
+async def _dial(connection: Connection, terms: Terms) -> None:
+    broker = connection.broker
+    try:
+        context = tls_context(broker)
+    except (OSError, ValueError) as error:
+        raise Unavailable(f"cannot be let in at {broker}: {error}") from error
+    try:
+        connection.client.dialled = await dial(broker, context, terms.connect_timeout_s)
+    except (OSError, ValueError) as error:
+        raise Unavailable(f"cannot reach {broker}: {error}") from error
 
 
 async def _shake_hands(connection: Connection, terms: Terms, keep_alive_s: int) -> None:
@@ -65,11 +75,8 @@ async def _shake_hands(connection: Connection, terms: Terms, keep_alive_s: int) 
     properties = Properties(PacketTypes.CONNECT)
     properties.SessionExpiryInterval = terms.session_expiry_s
     properties.ReceiveMaximum = terms.receive_maximum
-    try:
-        client.connect_async(broker.host, broker.port, keep_alive_s, clean_start=False, properties=properties)
-        await asyncio.to_thread(client.reconnect)
-    except (OSError, ValueError) as error:
-        raise Unavailable(f"cannot reach {broker}: {error}") from error
+    client.connect_async(broker.host, broker.port, keep_alive_s, clean_start=False, properties=properties)
+    client.reconnect()
     connection.start_io()
     code, granted, session_present = await connection.or_lost(answered)
     if code.is_failure:
@@ -104,7 +111,3 @@ async def _subscribe(connection: Connection, terms: Terms) -> None:
     for topic, code in zip(terms.subscriptions, codes, strict=True):
         if code.value != 1:  # granted QoS 1
             raise Unavailable(f"{connection.broker} refused the subscription {topic}: {code.getName()}")
-
-
-def _text(path: Path | None) -> str | None:
-    return str(path) if path else None

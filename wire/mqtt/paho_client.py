@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -16,16 +17,16 @@ from wire.mqtt.buffered_socket import BufferedSocket
 class PahoClient(Client):
     """paho with our socket under it, and a short way in for messages.
 
-    `_create_socket` is where paho itself puts its websocket wrapper. `_handle_publish` makes some thirty objects of a
-    PUBLISH (properties, a message with a lock, topic matching), two thirds of a gateway's time in a burst; topic,
-    payload, retain flag and packet id are all that we use.
+    `_create_socket` is where paho itself puts its websocket wrapper; ours has been dialled before. `_handle_publish`
+    makes some thirty objects of a PUBLISH (properties, a message with a lock, topic matching), two thirds of a
+    gateway's time in a burst; topic, payload, retain flag and packet id are all that we use.
     """
 
     arrived: Callable[[str, bytes, bool, int], None]
+    dialled: socket.socket
 
     def _create_socket(self) -> Any:
-        made: Any = super()._create_socket()
-        return BufferedSocket(made)
+        return BufferedSocket(self.dialled)
 
     def _handle_publish(self) -> MQTTErrorCode:
         """Take a PUBLISH apart (MQTT 5, 3.3). Its topic is no alias, for we allow none; QoS 2 we never ask for."""
