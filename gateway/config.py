@@ -47,7 +47,7 @@ class Hub(Mqtt, frozen=True, forbid_unknown_fields=True):
     algorithm: Algorithm = Algorithm.ED25519
     window: int = 64
     resend_s: float = 30.0
-    keep_alive_s: int = 60
+    keep_alive_s: int = 40
 
     def verifier_key(self) -> PublicKey:
         """Return the hub's key; raises ConfigError when there is none to believe."""

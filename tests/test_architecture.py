@@ -29,10 +29,16 @@ def test_a_module_has_a_noun_and_says_what_it_is(path: Path) -> None:
     assert docstring, "a module opens by saying what it is"
 
 
-def test_the_wire_knows_sockets_in_one_file_alone() -> None:
+def test_the_wire_knows_sockets_in_its_transport_alone() -> None:
     for path in (ROOT / "wire").rglob("*.py"):
-        if path.name != "mqtt.py":
+        if path.parent.name != "mqtt" or path.name == "terms.py":
             assert not imported(path) & {"socket", "asyncio", "ssl", "paho"}, f"{path.name} is to be pure"
+
+
+def test_nobody_reaches_past_the_transports_door() -> None:
+    for path in MODULES:
+        if "mqtt" not in path.relative_to(ROOT / path.relative_to(ROOT).parts[0]).parts:
+            assert "from wire.mqtt." not in path.read_text(encoding="utf-8"), f"{path}: import from wire.mqtt"
 
 
 def test_only_the_store_speaks_to_the_database() -> None:

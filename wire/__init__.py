@@ -1,4 +1,4 @@
 """What travels between gateway and hub: identities, readings, batches, acknowledgements, topics.
 
-Pure but for `wire.mqtt`, the one file that opens a socket. Imports no other room.
+Pure but for `wire.mqtt`, which alone opens a socket. Imports no other room.
 """

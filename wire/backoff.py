@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import dataclass, field
 
@@ -20,6 +21,10 @@ class Backoff:
         ceiling = min(self.longest_s, self.first_s * 2.0 ** min(self.failures, 32))
         self.failures += 1
         return ceiling * (0.5 + 0.5 * self.chance.random())
+
+    def relent(self, most_s: float) -> None:
+        """It worked, though not for long: from now on wait no longer than about `most_s`."""
+        self.failures = min(self.failures, max(0, int(math.log2(most_s / self.first_s))))
 
     def succeed(self) -> None:
         """Start again from `first_s`."""

@@ -81,7 +81,7 @@ class Delivery:
     hub: Verifier
     broker: Broker
     version: str
-    keep_alive_s: int = 60
+    keep_alive_s: int = 40
     publish_window: int = 16
     counters: Counters = field(default_factory=Counters)
     problem: str = "not connected yet"

@@ -100,7 +100,9 @@ def _fold_pending(db: apsw.Connection, now_ms: int) -> None:
     """Join gap records that wait for the next batch where they touch: the alarms between them bound their number."""
     rows: list[tuple[Any, ...]] = db.execute("SELECT id, body FROM event").fetchall()
     waiting = [(number, _event.decode(body)) for number, body in rows]
-    gaps = [(number, Gap.of(event)) for number, event in waiting if event.name == GAP]
+    told = [(number, Gap.of(event)) for number, event in waiting if event.name == GAP]
+    # What is no eviction keeps its event: a record without numbers is told apart from another by its time alone.
+    gaps = [(number, gap) for number, gap in told if gap.cause is Cause.EVICTED]
     folded = folded_gaps([gap for _, gap in gaps])
     if len(folded) < len(gaps):
         ids = apsw.carray(array("q", [number for number, _ in gaps]))
@@ -169,7 +171,7 @@ def note_gap(db: apsw.Connection, gap: Gap, at_ms: int) -> None:
 def _record(db: apsw.Connection, gap: Gap) -> None:
     """Keep a gap record; an eviction that goes on where the last record ended makes that one longer."""
     row: Any = db.execute("SELECT id, body FROM gap ORDER BY id DESC LIMIT 1").fetchone()
-    if row is not None:
+    if row is not None and gap.cause is Cause.EVICTED:
         folded = folded_gaps([msgspec.json.decode(row[1], type=Gap), gap])
         if len(folded) == 1:
             db.execute("DELETE FROM gap WHERE id = ?", (row[0],))

@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
 
+import pytest
+
 Key = TypeVar("Key", bound=Hashable)
 T = TypeVar("T")
 
@@ -28,9 +30,13 @@ CRASHED = -signal.SIGKILL  # what `Popen.returncode` says of a process that a cr
 # ---- what is set from outside
 
 
-def trials(quick: int) -> int:
-    """How many trials a case makes: XOM_FAULT_TRIALS, or the quick tier's number."""
-    return int(os.environ.get("XOM_FAULT_TRIALS", quick))
+FULL = "XOM_FAULT_FULL" in os.environ  # tier F: scripts/faults sets it
+full_tier = pytest.mark.skipif(not FULL, reason="tier F, takes minutes: scripts/faults runs it")
+
+
+def trials(quick: int, full: int | None = None) -> int:
+    """How many trials a case makes: XOM_FAULT_TRIALS, or its tier's number."""
+    return int(os.environ.get("XOM_FAULT_TRIALS", full if FULL and full is not None else quick))
 
 
 def seed(default: int) -> int:

@@ -24,11 +24,11 @@ class Cable:
 
     def lay(self) -> None:
         """Make namespace and cable; raises OSError or CalledProcessError where that is not possible."""
-        self._run("ip", "netns", "add", self.name)
+        run("ip", "netns", "add", self.name)
         try:
-            self._run("ip", "link", "add", self.name, "type", "veth", "peer", "name", "far0", "netns", self.name)
-            self._run("ip", "addr", "add", f"{self.near}/30", "dev", self.name)
-            self._run("ip", "link", "set", self.name, "up")
+            run("ip", "link", "add", self.name, "type", "veth", "peer", "name", "far0", "netns", self.name)
+            run("ip", "addr", "add", f"{self.near}/30", "dev", self.name)
+            run("ip", "link", "set", self.name, "up")
             self.inside("ip", "addr", "add", f"{self.far}/30", "dev", "far0")
             self.inside("ip", "link", "set", "far0", "up")
             self.inside("ip", "link", "set", "lo", "up")
@@ -59,11 +59,12 @@ class Cable:
 
     def inside(self, *words: str, text: str | None = None) -> None:
         """Run a command inside the namespace."""
-        self._run("ip", "netns", "exec", self.name, _found(words[0]), *words[1:], text=text)
+        run("ip", "netns", "exec", self.name, _found(words[0]), *words[1:], text=text)
 
-    @staticmethod
-    def _run(*words: str, text: str | None = None) -> None:
-        subprocess.run([_found(words[0]), *words[1:]], check=True, capture_output=True, input=text, text=True)
+
+def run(*words: str, text: str | None = None) -> None:
+    """Run a command; raises OSError when it is not installed, CalledProcessError when it fails."""
+    subprocess.run([_found(words[0]), *words[1:]], check=True, capture_output=True, input=text, text=True)
 
 
 def _found(program: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import Awaitable, Callable
 from typing import Self
 
@@ -52,6 +53,10 @@ class Caller:
             if not digit & 0x80:
                 return kind & 0xF0, await self._reader.readexactly(size)
 
+    async def some(self) -> bytes:
+        """Read whatever comes first."""
+        return await self._reader.read(4096)
+
     async def say(self, data: bytes) -> None:
         """Send bytes as they are."""
         self._writer.write(data)
@@ -80,8 +85,9 @@ Manner = Callable[[Caller], Awaitable[None]]
 class FakeBroker:
     """Listens on a free port; each connection is treated in the next of `manners`, the last one from then on."""
 
-    def __init__(self, *manners: Manner) -> None:
+    def __init__(self, *manners: Manner, tls: ssl.SSLContext | None = None) -> None:
         self._manners = list(manners)
+        self._tls = tls
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.Task[None]] = set()
         self.port = 0
@@ -89,7 +95,7 @@ class FakeBroker:
         self.failures: list[BaseException] = []
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._greet, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._greet, "127.0.0.1", 0, ssl=self._tls)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 

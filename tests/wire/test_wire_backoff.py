@@ -40,3 +40,12 @@ def test_a_success_starts_again_from_the_first_delay() -> None:
 
 def test_a_million_failures_do_not_overflow() -> None:
     assert Backoff(longest_s=300.0, failures=1_000_000).next_s() <= 300.0
+
+
+def test_what_worked_for_a_moment_is_tried_again_within_a_minute_and_not_at_once() -> None:
+    backoff = Backoff(first_s=1.0, longest_s=300.0, failures=20)
+    backoff.relent(60.0)
+    assert 16.0 <= backoff.next_s() <= 60.0
+    young = Backoff(first_s=1.0, longest_s=300.0)
+    young.relent(60.0)
+    assert young.next_s() <= 1.0
