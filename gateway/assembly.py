@@ -54,6 +54,7 @@ class Gateway:
             if self.source is not None:
                 carry = pipeline.carry(self.source, self.profiles, self.codecs, self.spool, self.sealer)
                 tasks.create_task(carry, name="carry")
+            tasks.create_task(pipeline.note_codecs(self.codecs, self.spool, self.clock), name="note codecs")
             tasks.create_task(pipeline.seal_on_time(self.sealer, self.clock), name="seal")
             tasks.create_task(pipeline.deliver(self.delivery), name="deliver")
             keep = self.config.retention

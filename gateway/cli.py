@@ -182,6 +182,10 @@ def _print_status(view: View) -> None:
         )
     if view.running is not None and view.running.spool_problem:
         typer.echo(f"  READINGS ARE NOT KEPT: {view.running.spool_problem}; ChirpStack's broker holds them meanwhile")
+    for codec in view.running.codecs_disabled if view.running is not None else ():
+        typer.echo(
+            f"  CODEC DISABLED: {codec} kept meeting its limits; its frames are kept undecoded, and it is tried again"
+        )
     typer.echo(f"  spool: {view.spool.unsealed} unsealed, {view.spool.unconfirmed} batches unconfirmed")
     for one in view.sources:
         note = f"   {one.undecoded} not decoded, last: {one.last_reason}" if one.undecoded else ""

@@ -16,7 +16,11 @@ _EVERY_S = 5.0
 
 
 class Running(msgspec.Struct, frozen=True, kw_only=True):
-    """A running gateway's word. Problems are "" where there is none."""
+    """A running gateway's word. Problems are "" where there is none.
+
+    `codecs_disabled` kept meeting their limits and are out of service; `codecs_unconfined` says what this machine could
+    not take from the process that runs codecs.
+    """
 
     at_ms: int
     version: str
@@ -33,6 +37,8 @@ class Running(msgspec.Struct, frozen=True, kw_only=True):
     acks_refused: int
     codec_restarts: int
     spool_problem: str = ""
+    codecs_disabled: list[str] = []
+    codecs_unconfined: str = ""
 
 
 class StatusFile:
@@ -81,4 +87,6 @@ def running(gateway: Gateway) -> Running:
         acks_refused=delivery.counters.acks_refused,
         codec_restarts=codecs.restarts,
         spool_problem=gateway.spool.problem,
+        codecs_disabled=codecs.disabled,
+        codecs_unconfined=codecs.unconfined,
     )
