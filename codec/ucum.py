@@ -31,10 +31,20 @@ _EXPONENT: Final = re.compile(r"[+-]?[0-9]+")
 _ATOM: Final = re.compile(r"10\*|10\^|%|''|'|(?:[A-Za-z_]|\[[!-Z\\^-z|~]+\])+")
 
 
+# Codes of UCUM that nobody who measures water and weather means.
+_MIXED_UP: Final = {
+    "pH": "is the picohenry; acidity is [pH]",
+    "C": "is the coulomb; the degree Celsius is Cel",
+    "F": "is the farad; the degree Fahrenheit is [degF]",
+}
+
+
 def problem_of(unit: str) -> str:
     """Say why a unit is no UCUM code, "" if it is one. "1" and an annotation alone ("{NTU}") are dimension one."""
     if not unit:
         return "empty: dimension one is written 1 or as an annotation"
+    if unit in _MIXED_UP:
+        return f"{unit!r} {_MIXED_UP[unit]}"
     if not (unit.isascii() and unit.isprintable()) or " " in unit:
         return f"{unit!r}: UCUM codes are printable ASCII without spaces"
     try:

@@ -234,6 +234,7 @@
   }
 
   function widthOf(size) {
+    if (typeof size !== "number") throw new TypeError('The "byteLength" argument must be of type number.');
     if (!(Number.isInteger(size) && size >= 1 && size <= 6)) {
       throw new RangeError('The value of "byteLength" is out of range. It must be >= 1 and <= 6. Received ' + size);
     }
@@ -444,7 +445,7 @@
       if (typeof start === "string") return this.fill(value, undefined, undefined, start);
       if (typeof end === "string") return this.fill(value, start, undefined, end);
       const from = start === undefined ? 0 : start, to = end === undefined ? this.length : end;
-      if (from < 0 || from > this.length || to < 0 || to > this.length) {
+      if (from < 0 || to < 0 || to > this.length) {
         throw new RangeError('The value of "offset" is out of range.');
       }
       const pattern = typeof value === "string" ? (value === "" ? [0] : bytesOf(value, encoding))
