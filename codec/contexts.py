@@ -124,12 +124,17 @@ def call_door(door: Native, arguments: tuple[object, ...]) -> str:
 
 def run(function: Native, arguments: tuple[object, ...]) -> Any:
     """Call into the engine; whatever it throws becomes an answer."""
-    import _quickjs
-
     try:
         return function(*arguments)
-    except (_quickjs.JSException, TypeError, UnicodeError, MemoryError) as error:
+    except _thrown() as error:  # asked for only when something was: this is the hottest line there is
         return f"{FAILED}{_first_line(str(error)):.300}"
+
+
+@cache
+def _thrown() -> tuple[type[Exception], ...]:
+    import _quickjs
+
+    return (_quickjs.JSException, TypeError, UnicodeError, MemoryError)
 
 
 def _answer(value: object) -> str:

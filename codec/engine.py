@@ -73,7 +73,6 @@ class Engine:
         self._script = script
         self._limits = limits
         self._door: Native = None
-        self._runs = 0
 
     def decode(self, raw: bytes, f_port: int, recv_time_ms: int, variables: str = "") -> Decoded:
         """Run decodeUplink; raises DecodeError with CODEC_ERROR, CODEC_LIMIT or BAD_OUTPUT.
@@ -81,34 +80,39 @@ class Engine:
         `variables` is the JSON of the device's variables, "" for none.
         """
         # A float: the binding cuts whole numbers to 32 bits. The bytes are arguments: nothing is cheaper to hand over.
-        return _decoded(self._answer((f_port, float(recv_time_ms), self._limits.output_chars, variables, *raw)))
-
-    def _answer(self, arguments: tuple[object, ...]) -> str:
-        if self.alone:
-            return self._answer_alone(arguments)
-        used = self._runs > 0
-        answer = self._answer_kept(arguments)
-        if used and _says(answer, ("out of memory",)):
-            # Memory is a limit of the context, not of the run: this frame gets one that nobody has used.
-            answer = self._answer_kept(arguments)
-        if not answer or _says(answer, _FROZEN_SIGNS):
-            self.alone, self._door = True, None
-            answer = self._answer_alone(arguments)
-        return answer
-
-    def _answer_kept(self, arguments: tuple[object, ...]) -> str:
+        arguments = (f_port, float(recv_time_ms), self._limits.output_chars, variables, *raw)
         if self._door is None:
-            failure = self._open()
-            if self._door is None:
-                return failure
+            return _decoded(self._first(arguments))
         answer = call_door(self._door, arguments)
-        self._runs += 1
+        return _decoded(answer if answer[0] == "{" else self._after(answer, arguments, used=True))
+
+    def _first(self, arguments: tuple[object, ...]) -> str:
+        """Run in a context that no frame has used."""
+        if self.alone:
+            return self._run_alone(arguments)
+        failure = self._open()
+        if failure:
+            return failure
+        if self._door is None:
+            return self._run_alone(arguments)
+        return self._after(call_door(self._door, arguments), arguments, used=False)
+
+    def _after(self, answer: str, arguments: tuple[object, ...], *, used: bool) -> str:
+        """See what a failed answer says of the context; returns the answer that counts."""
         if _says(answer, _LIMIT_SIGNS):
             self._door = None
-        return answer
+            # Memory is a limit of the context, not of the run: after other frames, this one gets a context of its own.
+            return self._first(arguments) if used and _says(answer, ("out of memory",)) else answer
+        return self._run_alone(arguments) if _says(answer, _FROZEN_SIGNS) else answer
+
+    def _run_alone(self, arguments: tuple[object, ...]) -> str:
+        """Run in a context for this frame only, and from now on every frame."""
+        self.alone, self._door = True, None
+        opened = open_module(self._script, self._limits)
+        return opened if isinstance(opened, str) else opened.uplink(arguments)
 
     def _open(self) -> str:
-        """Make a context to be kept. Without one afterwards: returns what is wrong with the script, "" if only that."""
+        """Make a context to be kept, where that can be; returns what is wrong with the script, as an answer, or ""."""
         failure = syntax_error(self._script, self._limits)
         if failure:
             return failure
@@ -117,12 +121,8 @@ class Engine:
         freeze(context)
         body = run(context.eval, (f'() => {{"use strict";{import_free(self._script)}\n;return {_DECODER};}}',))
         if not isinstance(body, str):  # else it does what only a whole module may: it exports, or awaits
-            self._door, self._runs = door("uplink", body), 0
+            self._door = door("uplink", body)
         return ""
-
-    def _answer_alone(self, arguments: tuple[object, ...]) -> str:
-        opened = open_module(self._script, self._limits)
-        return opened if isinstance(opened, str) else opened.uplink(arguments)
 
 
 def reason_of(answer: str) -> DecodeError | None:

@@ -35,7 +35,7 @@ _PATIENT_RUNS: Final = 3
 _IMPATIENT_CPU_S: Final = 0.2
 # CPU seconds for all ways of one vector: then this process ends itself (SIGPROF), native loops ignore the engine's
 # limit.
-VECTOR_CPU_S: Final = 8.0
+VECTOR_CPU_S: Final = 4.0
 _ADDRESS_SPACE: Final = 768 << 20
 _CHIRPSTACK_S: Final = 0.1  # ChirpStack's own limit for one frame, wall time
 _BYTE_MAX: Final = 255
