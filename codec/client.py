@@ -34,6 +34,9 @@ from wire.reading import Frame, Kind, Reading, Undecoded
 # A frame, and the name of its device's profile; None where the device is not enrolled.
 Undecided = tuple[str | None, Frame]
 
+MODULE: Final = "codec.worker"
+ARGUMENTS: Final[tuple[str, ...]] = ()  # before the limits; a fault test's program takes its switch here
+
 _PACK: Final = 256
 _START_S: Final = 60.0  # a busy machine starts slowly
 _LOOK_S: Final = 1.0  # between two looks at what a silent worker does
@@ -273,7 +276,8 @@ class CodecWorker:
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "codec.worker",
+            MODULE,
+            *ARGUMENTS,
             msgspec.json.encode(self._limits).decode(),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,

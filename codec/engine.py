@@ -35,7 +35,7 @@ __all__ = ["Decoded", "Engine", "Limits", "reason_of"]
 _DECODER: Final = 'typeof decodeUplink === "function" ? decodeUplink : undefined'
 
 # What QuickJS says when one of its limits ends a run.
-_LIMIT_SIGNS: Final = ("interrupted", "out of memory", "Maximum call stack", "too large to allocate")
+_LIMIT_SIGNS: Final = ("interrupted", "out of memory", "Maximum call stack", "too large to allocate", "string too long")
 # What it says to a codec that changes what is frozen in a kept context.
 _FROZEN_SIGNS: Final = (
     "is read-only",
