@@ -2,17 +2,22 @@
 
 The main process only packs and unpacks; the length check, the codec and the quantities run in the worker. A worker
 that dies or stays silent is killed and started again, and its pack is retried frame by frame, so that only the
-culprit fails.
+culprit fails. What a frame may cost is counted in CPU time: a worker that gets none, on a busy or stopped machine, is
+waited for and its frames are retried, never failed. A codec that goes on meeting its limits is disabled for a while
+(strikes.py).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import enum
 import os
+import signal
 import sys
+import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
 from pathlib import Path
 from typing import Final, Self
 
@@ -24,31 +29,57 @@ from codec.errors import ProfileError, WorkerError
 from codec.firmware import layout_for
 from codec.history import past_frame
 from codec.profiles import DeviceProfile, ProfileLibrary
-from codec.worker import Answer, Item, Load, Pack
+from codec.strikes import Change, StrikeList
+from codec.worker import Answer, Item, Load, Pack, most_cpu_s
 from wire.identity import SourceId
 from wire.reading import Frame, Kind, Reading, Undecoded
 
 # A frame, and the name of its device's profile; None where the device is not enrolled.
 Undecided = tuple[str | None, Frame]
 
+MODULE: Final = "codec.worker"
+ARGUMENTS: Final[tuple[str, ...]] = ()  # before the limits; a fault test's program takes its switch here
+
 _PACK: Final = 256
-_START_S: Final = 20.0
-_CULPRIT: Final = "the codec worker died or stayed silent on this frame"
+_START_S: Final = 60.0  # a busy machine starts slowly
+_LOOK_S: Final = 1.0  # between two looks at what a silent worker does
+_SPARE_CPU_S: Final = 2.0  # beyond the frames: the codecs of the pack are compiled, too
+_PATIENCE: Final = 3  # how often a frame is retried that was lost without having spent its CPU time
+_CULPRIT: Final = "the codec worker died or overspent its CPU time on this frame"
+_DISABLED: Final = "the codec is disabled: it kept meeting its limits; the frame is kept"
 
 _answers = msgspec.msgpack.Decoder(list[Answer]).decode
 _encode = msgspec.msgpack.Encoder().encode
 
 
+class _Loss(enum.Enum):
+    """Why the worker is gone."""
+
+    SPENT = enum.auto()  # it used up the CPU time of its frames, or fell over them
+    KILLED = enum.auto()  # from outside: an operator, or the kernel short of memory
+    STARVED = enum.auto()  # it got no CPU time
+
+
 class _WorkerLostError(Exception):
-    """The worker died or missed the deadline; it has been killed."""
+    """The worker is gone."""
+
+    def __init__(self, loss: _Loss) -> None:
+        super().__init__()
+        self.loss = loss
+
+
+class _OverspentError(TimeoutError):
+    """The worker used more CPU time than its frames may cost."""
 
 
 class CodecWorker:
     """Decodes frames in a killable process.
 
-    `deadline_s` is wall time for one pack and generous: the real limit is CPU time, in the worker. Counters are plain
-    numbers: `decoded` frames, `failed` by reason, `restarts` of the process. `firmware` is what each device's info
-    frame has told; a mapping that outlives the process spares a device with several layouts the guess after a restart.
+    `deadline_s` is how long a worker may get no CPU time at all before it is started again. `now_s` is a clock that
+    does not step. Counters are plain numbers: `decoded` frames, `failed` by reason, `restarts` of the process.
+    `unconfined` says what this machine could not take from the worker, "" if nothing.
+    `firmware` is what each device's info frame has told; a mapping that outlives the process spares a device with
+    several layouts the guess after a restart.
     """
 
     def __init__(
@@ -58,10 +89,15 @@ class CodecWorker:
         limits: Limits | None = None,
         deadline_s: float = 10.0,
         firmware: MutableMapping[SourceId, str] | None = None,
+        now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self.decoded = 0
         self.failed: Counter[Undecoded] = Counter()
         self.restarts = 0
+        self.unconfined = ""
+        self._now_s = now_s
+        self._strikes = StrikeList()
+        self._changes: list[Change] = []
         self._profiles = profiles
         self._limits = limits or Limits()
         self._deadline_s = deadline_s
@@ -89,6 +125,16 @@ class CodecWorker:
         """The worker's process id while it runs."""
         return self._process.pid if self._process is not None else None
 
+    @property
+    def disabled(self) -> list[str]:
+        """The codecs out of service now."""
+        return self._strikes.disabled
+
+    def changes(self) -> list[Change]:
+        """Return the codecs that were disabled or came back since the last call, in order."""
+        changes, self._changes = self._changes, []
+        return changes
+
     async def decode(self, frames: Sequence[Undecided]) -> list[Reading]:
         """Return one reading per frame, in order: what the frame itself measured. Raises as `unfold` does."""
         return [readings[0] for readings in await self.unfold(frames)]
@@ -97,7 +143,7 @@ class CodecWorker:
         """Return each frame's readings, in order: its own, then those it brought from the device's memory.
 
         Frames that nothing can decode never reach the process. Raises ProfileError for a broken profile file and
-        WorkerError when the worker cannot be started.
+        WorkerError when the worker cannot be started, or gets no CPU time however often it is.
         """
         unfolded: list[tuple[Reading, ...] | None] = [self._without_codec(name, frame) for name, frame in frames]
         waiting = [place for place, readings in enumerate(unfolded) if readings is None]
@@ -106,6 +152,7 @@ class CodecWorker:
             async with self._lock:
                 answers = await self._ask_all(items)
             for place, answer in zip(waiting, answers, strict=True):
+                self._judge(answer)
                 unfolded[place] = _readings(frames[place][1], answer)
                 self._remember(*frames[place], answer)
         done = [readings for readings in unfolded if readings is not None]
@@ -127,7 +174,22 @@ class CodecWorker:
             return (Reading(frame, undecoded=Undecoded.EMPTY),)
         if name not in self._indices:
             self._indices[name] = self._register(name)
-        return (Reading(frame, undecoded=Undecoded.NO_CODEC),) if self._indices[name] is None else None
+        index = self._indices[name]
+        if index is None:
+            return (Reading(frame, undecoded=Undecoded.NO_CODEC),)
+        if not self._strikes.admits(self._codecs[index], self._now_s()):
+            return (Reading(frame, undecoded=Undecoded.CODEC_LIMIT, warnings=(_DISABLED,)),)
+        return None
+
+    def _judge(self, answer: Answer) -> None:
+        """Count limits in a row; an answer for which the codec did not run counts neither way."""
+        change = None
+        if answer.undecoded is Undecoded.CODEC_LIMIT:
+            change = self._strikes.struck(answer.codec, "; ".join(answer.warnings), self._now_s())
+        elif answer.undecoded not in (Undecoded.WRONG_PORT, Undecoded.WRONG_LENGTH):
+            change = self._strikes.passed(answer.codec)
+        if change is not None:
+            self._changes.append(change)
 
     def _register(self, name: str) -> int | None:
         if name not in self._profiles:
@@ -177,10 +239,18 @@ class CodecWorker:
         return answers
 
     async def _ask_alone(self, item: Item) -> Answer:
-        try:
-            return (await self._ask([item]))[0]
-        except _WorkerLostError:
-            return Answer(self._codecs[item.index], (), Undecoded.CODEC_LIMIT, (_CULPRIT,))
+        loss, lost = _Loss.STARVED, 0
+        while lost < _PATIENCE:
+            try:
+                return (await self._ask([item]))[0]
+            except _WorkerLostError as error:
+                loss = error.loss
+                lost += _PATIENCE if loss is _Loss.SPENT else 1
+        if loss is _Loss.STARVED:
+            raise WorkerError(
+                f"the codec worker got no CPU time for {self._deadline_s:g} s, {_PATIENCE} times in a row"
+            )
+        return Answer(self._codecs[item.index], (), Undecoded.CODEC_LIMIT, (_CULPRIT,))
 
     async def _ask(self, pack: Sequence[Item]) -> list[Answer]:
         """One roundtrip. Whatever interrupts it, cancellation too, ends the process: its pipe is out of step."""
@@ -188,21 +258,45 @@ class CodecWorker:
             self.restarts += 1
             await self._start()
         try:
-            async with asyncio.timeout(self._deadline_s):
-                body = await self._exchange(pack)
-            answers = _answers(body)
+            answers = _answers(await self._watched(pack))
         except (TimeoutError, asyncio.IncompleteReadError, OSError, msgspec.DecodeError) as error:
-            await self._stop()
-            raise _WorkerLostError from error
+            raise _WorkerLostError(_loss(error, await self._stop())) from error
         except BaseException:
             await self._stop()
             raise
         return answers
 
+    async def _watched(self, pack: Sequence[Item]) -> bytes:
+        """Exchange a pack while its CPU time lasts; raises TimeoutError, as _OverspentError when it does not.
+
+        The worker ends itself first, by its own timer; this is for one that could not.
+        """
+        exchange = asyncio.ensure_future(self._exchange(pack))
+        try:
+            await asyncio.wait((exchange,), timeout=_LOOK_S)
+            if not exchange.done():
+                await self._wait_while_it_works(exchange, len(pack) * most_cpu_s(self._limits) + _SPARE_CPU_S)
+            return await exchange
+        finally:
+            exchange.cancel()
+
+    async def _wait_while_it_works(self, exchange: asyncio.Future[bytes], budget_s: float) -> None:
+        first = used = cpu_s(self.pid)
+        idle_since = time.monotonic()
+        while not exchange.done():
+            await asyncio.wait((exchange,), timeout=min(_LOOK_S, self._deadline_s))
+            before, used = used, cpu_s(self.pid)
+            if used > before:
+                idle_since = time.monotonic()
+            if used - first > budget_s:
+                raise _OverspentError
+            if time.monotonic() - idle_since > self._deadline_s:
+                raise TimeoutError
+
     async def _exchange(self, pack: Sequence[Item]) -> bytes:
         process = self._process
         if process is None or process.stdin is None or process.stdout is None:
-            raise _WorkerLostError
+            raise OSError("the codec worker is not running")
         news = self._loads[self._told :]
         self._told = len(self._loads)
         process.stdin.write(b"".join([*news, _message(Pack(tuple(pack)))]))
@@ -214,32 +308,34 @@ class CodecWorker:
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "codec.worker",
+            MODULE,
+            *ARGUMENTS,
             msgspec.json.encode(self._limits).decode(),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            env=_environment(),
+            env=environment(),
             limit=1 << 20,
         )
         try:
             async with asyncio.timeout(_START_S):
-                await _read_message(_stdout(self._process))
-        except (TimeoutError, asyncio.IncompleteReadError) as error:
+                self.unconfined = msgspec.msgpack.decode(await _read_message(_stdout(self._process)), type=str)
+        except (TimeoutError, asyncio.IncompleteReadError, msgspec.DecodeError) as error:
             await self._stop()
             raise WorkerError("the codec worker did not start; its standard error says why") from error
         except BaseException:
             await self._stop()
             raise
 
-    async def _stop(self) -> None:
+    async def _stop(self) -> int | None:
+        """End the process; returns its exit code."""
         process, self._process = self._process, None
         if process is None:
-            return
+            return None
         with contextlib.suppress(ProcessLookupError):
             process.kill()
         if process.stdin is not None:
             process.stdin.close()
-        await process.wait()
+        return await process.wait()
 
 
 def _readings(frame: Frame, answer: Answer) -> tuple[Reading, ...]:
@@ -273,8 +369,28 @@ def _stdout(process: asyncio.subprocess.Process) -> asyncio.StreamReader:
     return process.stdout
 
 
-def _environment() -> dict[str, str]:
+def _loss(error: Exception, exit_code: int | None) -> _Loss:
+    if isinstance(error, _OverspentError) or exit_code not in (None, -signal.SIGKILL):
+        return _Loss.SPENT  # SIGPROF is its own timer, SIGSEGV a fault in the engine
+    return _Loss.STARVED if isinstance(error, TimeoutError) else _Loss.KILLED
+
+
+def cpu_s(pid: int | None) -> float:
+    """CPU seconds that a process has used; 0 once it is gone."""
+    if pid is None:
+        return 0.0
+    try:
+        return time.clock_gettime(~pid << 3 | 2)  # its CPU clock, as clock_getcpuclockid(3) names it on Linux
+    except OSError:
+        return 0.0
+
+
+def environment() -> dict[str, str]:
     """Only what finds the code: a codec that broke out would find no secret of the gateway in there."""
     root = str(Path(codec.__path__[0]).parent)
     path = os.environ.get("PYTHONPATH")
-    return {"PYTHONPATH": root if path is None else f"{root}{os.pathsep}{path}", "PYTHONDONTWRITEBYTECODE": "1"}
+    return {
+        "PYTHONPATH": root if path is None else f"{root}{os.pathsep}{path}",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "TZ": "UTC",  # a codec's local time is the same everywhere, and on every decoding
+    }

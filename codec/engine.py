@@ -1,8 +1,10 @@
-"""Runs one TS013 codec in QuickJS: bytes in, plain data out, within limits of CPU time, memory, stack and output.
+"""Decodes one codec's frames: bytes in, plain data out, within limits of CPU time, memory, stack and output.
 
-The context is reused from frame to frame and thrown away after any error, so that nothing a failed run left behind
-reaches the next frame. `_quickjs` is imported directly, the `quickjs` package starts a thread on import; and only where
-it runs, in the worker: the gateway's main process knows this file for its limits.
+Every frame meets the codec as if it were the first, as in ChirpStack, which makes a new runtime for each: the same
+bytes give the same data today and when they are decoded again from the log. Here the context is kept, because a new one
+costs twenty times the decoding: the codec is the body of a function that runs anew for each frame, and everything it
+could leave a mark on is frozen. A codec that cannot live with that (it exports, or changes a built-in object) gets a
+new context for each frame.
 """
 
 from __future__ import annotations
@@ -11,55 +13,38 @@ from typing import Any, Final
 
 import msgspec
 
+from codec.contexts import (
+    FAILED,
+    UNUSABLE,
+    Limits,
+    Native,
+    call_door,
+    freeze,
+    furnish,
+    import_free,
+    new_context,
+    open_module,
+    run,
+    syntax_error,
+)
 from codec.errors import DecodeError
 from wire.reading import Undecoded
 
-# Appended to the codec inside its own ES module, as ChirpStack does. The errors are turned into text in here, under
-# the time limit: an exception whose toString() never ends would otherwise hang the engine outside any limit
-# (quickjs-ng 0.17 formats a JSException after the limit is lifted; seen here).
-_DOOR: Final = """
-;{
-  const parse = JSON.parse, stringify = JSON.stringify, text = String, Time = Date;
-  const doors = {
-    decodeUplink: typeof decodeUplink === "function" ? decodeUplink : undefined,
-    decodeDownlink: typeof decodeDownlink === "function" ? decodeDownlink : undefined,
-    encodeDownlink: typeof encodeDownlink === "function" ? encodeDownlink : undefined,
-  };
-  globalThis.__xom_call = (name, json, cap) => {
-    try {
-      const call = doors[name];
-      if (call === undefined) return "!codec has no function " + name;
-      const input = parse(json);
-      if (input.recvTime !== undefined) input.recvTime = new Time(input.recvTime);
-      const output = stringify(call(input));
-      if (typeof output !== "string") return "?codec returned nothing";
-      if (output.length > cap) return "?output of " + output.length + " characters, the limit is " + cap;
-      return output;
-    } catch (error) {
-      // With no memory left for an Error object QuickJS throws null, as a codec would hardly do by itself.
-      if (error === null) return "!out of memory (null was thrown)";
-      return "!" + text(error).slice(0, 300);
-    }
-  };
-}
-"""
+__all__ = ["Decoded", "Engine", "Limits", "reason_of"]
 
-# A codec's JSON starts with neither sign, so an answer needs no envelope. (Prefixing a long output would make it a
-# "rope", which the Python binding of quickjs-ng 0.17 cannot read.)
-_FAILED: Final = "!"
-_UNUSABLE: Final = "?"
+_DECODER: Final = 'typeof decodeUplink === "function" ? decodeUplink : undefined'
 
 # What QuickJS says when one of its limits ends a run.
-_LIMIT_SIGNS: Final = ("interrupted", "out of memory", "Maximum call stack", "too large to allocate")
-
-
-class Limits(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What one frame may cost: CPU seconds, heap and stack bytes, characters of output."""
-
-    cpu_s: float = 0.1
-    memory_bytes: int = 16 << 20
-    stack_bytes: int = 256 << 10
-    output_chars: int = 64 << 10
+_LIMIT_SIGNS: Final = ("interrupted", "out of memory", "Maximum call stack", "too large to allocate", "string too long")
+# What it says to a codec that changes what is frozen in a kept context.
+_FROZEN_SIGNS: Final = (
+    "is read-only",
+    "not extensible",
+    "could not delete property",
+    "cannot define variable",
+    "not configurable",
+    "no setter for property",
+)
 
 
 class Decoded(msgspec.Struct, frozen=True, gc=False):
@@ -81,80 +66,92 @@ _parse_output = msgspec.json.Decoder(_Output).decode
 
 
 class Engine:
-    """One codec, compiled on first use."""
+    """One codec, compiled with its first frame. `alone`: each of its frames needs a context of its own."""
 
     def __init__(self, script: str, limits: Limits) -> None:
+        self.alone = False
         self._script = script
         self._limits = limits
-        self._door: Any = None  # a function object of QuickJS, which has no types
-        self._runs = 0
+        self._door: Native = None
 
-    def decode(self, raw: bytes, f_port: int, recv_time_ms: int) -> Decoded:
-        """Run decodeUplink; raises DecodeError with CODEC_ERROR, CODEC_LIMIT or BAD_OUTPUT."""
-        request = f'{{"bytes":{list(raw)},"fPort":{f_port},"recvTime":{recv_time_ms}}}'
-        output = self._typed(self.call("decodeUplink", request))
-        if output.errors:
-            raise DecodeError(Undecoded.CODEC_ERROR, "; ".join(output.errors)[:300])
-        if output.data is None:
-            raise DecodeError(Undecoded.BAD_OUTPUT, "codec returned neither data nor errors")
-        return Decoded(output.data, _short(output.warnings or ()))
+    def decode(self, raw: bytes, f_port: int, recv_time_ms: int, variables: str = "") -> Decoded:
+        """Run decodeUplink; raises DecodeError with CODEC_ERROR, CODEC_LIMIT or BAD_OUTPUT.
 
-    def call(self, function: str, request: str) -> str:
-        """Run one TS013 function on a JSON text and return the JSON text of its result; raises DecodeError.
-
-        Memory is a limit of the context, not of the run: when a used context runs out, the frame gets a fresh one.
+        `variables` is the JSON of the device's variables, "" for none.
         """
-        used = self._runs > 0
-        try:
-            return self._call(function, request)
-        except DecodeError as error:
-            if not (used and "out of memory" in error.message):
-                raise
-            return self._call(function, request)
+        # A float: the binding cuts whole numbers to 32 bits. The bytes are arguments: nothing is cheaper to hand over.
+        arguments = (f_port, float(recv_time_ms), self._limits.output_chars, variables, *raw)
+        if self._door is None:
+            return _decoded(self._first(arguments))
+        answer = call_door(self._door, arguments)
+        return _decoded(answer if answer[0] == "{" else self._after(answer, arguments, used=True))
 
-    def _call(self, function: str, request: str) -> str:
-        answer = self._run(function, request)
-        sign, text = answer[:1], answer[1:]
-        if sign not in (_FAILED, _UNUSABLE):
-            self._runs += 1
-            return answer
-        self._forget()
-        raise DecodeError(Undecoded.BAD_OUTPUT if sign == _UNUSABLE else _reason(text), text)
+    def _first(self, arguments: tuple[object, ...]) -> str:
+        """Run in a context that no frame has used."""
+        if self.alone:
+            return self._run_alone(arguments)
+        failure = self._open()
+        if failure:
+            return failure
+        if self._door is None:
+            return self._run_alone(arguments)
+        return self._after(call_door(self._door, arguments), arguments, used=False)
 
-    def _run(self, function: str, request: str) -> str:
-        import _quickjs
+    def _after(self, answer: str, arguments: tuple[object, ...], *, used: bool) -> str:
+        """See what a failed answer says of the context; returns the answer that counts."""
+        if _says(answer, _LIMIT_SIGNS):
+            self._door = None
+            # Memory is a limit of the context, not of the run: after other frames, this one gets a context of its own.
+            return self._first(arguments) if used and _says(answer, ("out of memory",)) else answer
+        return self._run_alone(arguments) if _says(answer, _FROZEN_SIGNS) else answer
 
-        try:
-            if self._door is None:
-                self._door = self._compile()
-            return str(self._door(function, request, self._limits.output_chars))
-        except (_quickjs.JSException, TypeError, UnicodeError, MemoryError) as error:
-            return f"{_FAILED}{error!s:.300}"
+    def _run_alone(self, arguments: tuple[object, ...]) -> str:
+        """Run in a context for this frame only, and from now on every frame."""
+        self.alone, self._door = True, None
+        opened = open_module(self._script, self._limits)
+        return opened if isinstance(opened, str) else opened.uplink(arguments)
 
-    def _compile(self) -> Any:
-        import _quickjs
-
-        context = _quickjs.Context()
-        context.set_memory_limit(self._limits.memory_bytes)
-        context.set_max_stack_size(self._limits.stack_bytes)
-        context.set_time_limit(self._limits.cpu_s)
-        context.module(self._script + _DOOR)
-        return context.get("__xom_call")
-
-    def _forget(self) -> None:
-        self._door = None
-        self._runs = 0
-
-    @staticmethod
-    def _typed(text: str) -> _Output:
-        try:
-            return _parse_output(text)
-        except (msgspec.DecodeError, RecursionError) as error:
-            raise DecodeError(Undecoded.BAD_OUTPUT, f"codec output: {error!s:.200}") from error
+    def _open(self) -> str:
+        """Make a context to be kept, where that can be; returns what is wrong with the script, as an answer, or ""."""
+        failure = syntax_error(self._script, self._limits)
+        if failure:
+            return failure
+        context = new_context(self._limits)
+        door = furnish(context, self._script)
+        freeze(context)
+        body = run(context.eval, (f'() => {{"use strict";{import_free(self._script)}\n;return {_DECODER};}}',))
+        if not isinstance(body, str):  # else it does what only a whole module may: it exports, or awaits
+            self._door = door("uplink", body)
+        return ""
 
 
-def _reason(message: str) -> Undecoded:
-    return Undecoded.CODEC_LIMIT if any(sign in message for sign in _LIMIT_SIGNS) else Undecoded.CODEC_ERROR
+def reason_of(answer: str) -> DecodeError | None:
+    """Return what an answer of the door complains of, None when it is a codec's output."""
+    if answer[0] == UNUSABLE:
+        return DecodeError(Undecoded.BAD_OUTPUT, answer[1:])
+    if answer[0] == FAILED:
+        limit = _says(answer, _LIMIT_SIGNS)
+        return DecodeError(Undecoded.CODEC_LIMIT if limit else Undecoded.CODEC_ERROR, answer[1:])
+    return None
+
+
+def _says(answer: str, signs: tuple[str, ...]) -> bool:
+    return answer[:1] == FAILED and any(sign in answer for sign in signs)
+
+
+def _decoded(answer: str) -> Decoded:
+    failure = reason_of(answer)
+    if failure is not None:
+        raise failure
+    try:
+        output = _parse_output(answer)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise DecodeError(Undecoded.BAD_OUTPUT, f"codec output: {error!s:.200}") from error
+    if output.errors:
+        raise DecodeError(Undecoded.CODEC_ERROR, "; ".join(output.errors)[:300])
+    if output.data is None:
+        raise DecodeError(Undecoded.BAD_OUTPUT, "codec returned neither data nor errors")
+    return Decoded(output.data, _short(output.warnings) if output.warnings else ())
 
 
 def _short(warnings: tuple[str, ...]) -> tuple[str, ...]:

@@ -1,13 +1,12 @@
 """The codec worker: a process of its own, so that whatever a codec does, the gateway goes on.
 
 `python -m codec.worker [limits as JSON]` reads requests on stdin and answers on stdout, each a msgpack
-value behind its length (4 bytes, big-endian). It says one empty answer when ready and ends when stdin closes.
-It imports as little as it can: no network, no logging, no database.
+value behind its length (4 bytes, big-endian). When it is ready it says what it could not give up (see confine.py),
+"" if nothing, and it ends when stdin closes. It imports as little as it can: no network, no logging, no database.
 """
 
 from __future__ import annotations
 
-import resource
 import signal
 import sys
 from collections.abc import Sequence
@@ -15,21 +14,20 @@ from typing import BinaryIO, Final
 
 import msgspec
 
-from codec.engine import Engine, Limits
+from codec.confine import confine
+from codec.contexts import Limits, read_sources
+from codec.engine import Engine
 from codec.errors import DecodeError
 from codec.quantities import Overlay, Past, check_payload, read_firmware, read_history, read_quantities
+from codec.strikes import STRIKES
 from wire.reading import Quantity, Undecoded
-
-# A codec that meets its limit this often in a row sits out the rest of the pack: a pack stays far below the deadline.
-STRIKES: Final = 5
 
 # Past the engine's own limit, CPU time kills the process (SIGPROF): some native loops (Array.prototype.sort over a huge
 # length, String.prototype.indexOf) never look at the engine's limit; seen here with quickjs-ng 0.17.
-_BACKSTOP_S: Final = 1.0
+BACKSTOP_S: Final = 1.0
 
-_MOST_TOLD: Final = 4  # warnings about records that are not believed
 _ADDRESS_SPACE: Final = 512 << 20
-_OPEN_FILES: Final = 16
+_MOST_TOLD: Final = 4  # warnings about records that are not believed
 
 
 class Load(msgspec.Struct, frozen=True, array_like=True, tag="load"):
@@ -149,28 +147,22 @@ class Room:
             loaded.strikes = 0
         answers = []
         for item in pack.items:
-            signal.setitimer(signal.ITIMER_PROF, self._limits.cpu_s * 2 + _BACKSTOP_S)
+            signal.setitimer(signal.ITIMER_PROF, most_cpu_s(self._limits))
             answers.append(choose([self._loaded[index].answer(item) for index in (item.index, *item.others)]))
         signal.setitimer(signal.ITIMER_PROF, 0)
         return answers
 
 
-def confine() -> None:
-    """Give up what a decoder never needs: memory without end, core dumps, files."""
-    for limit, value in (
-        (resource.RLIMIT_AS, _ADDRESS_SPACE),
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_NOFILE, _OPEN_FILES),
-        (resource.RLIMIT_FSIZE, 0),
-    ):
-        resource.setrlimit(limit, (value, value))
+def most_cpu_s(limits: Limits) -> float:
+    """CPU seconds after which one frame ends the process: the engine's own limit comes twice (a retry) before that."""
+    return limits.cpu_s * 2 + BACKSTOP_S
 
 
-def serve(requests: BinaryIO, answers: BinaryIO, room: Room) -> None:
-    """Answer packs until the requests end."""
+def serve(requests: BinaryIO, answers: BinaryIO, room: Room, unconfined: str) -> None:
+    """Say that we are ready, and answer packs until the requests end."""
     decode = msgspec.msgpack.Decoder(Load | Pack).decode
     encode = msgspec.msgpack.Encoder().encode
-    _write(answers, b"")
+    _write(answers, encode(unconfined))
     while head := requests.read(4):
         request = decode(requests.read(int.from_bytes(head, "big")))
         if isinstance(request, Load):
@@ -189,8 +181,16 @@ def main() -> None:
     # Ctrl-C goes to the whole terminal group; the gateway closes our stdin when it is done with us.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     limits = msgspec.json.decode(sys.argv[1], type=Limits) if len(sys.argv) > 1 else Limits()
-    confine()
-    serve(sys.stdin.buffer, sys.stdout.buffer, Room(limits))
+    prepare(limits)
+    serve(sys.stdin.buffer, sys.stdout.buffer, Room(limits), confine(_ADDRESS_SPACE))
+
+
+def prepare(limits: Limits) -> None:
+    """Do once, while files can still be opened, all that opens one: our JavaScript, the engine, the time zone."""
+    read_sources()
+    Engine("function decodeUplink() { return { data: { x: new Date().getTimezoneOffset() } }; }", limits).decode(
+        b"", 1, 0
+    )
 
 
 if __name__ == "__main__":

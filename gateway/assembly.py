@@ -64,6 +64,7 @@ class Gateway:
                 tasks.create_task(self.concentrators.run(), name="concentrators")
                 every_s = self.config.chirpstack.concentrator_report_s
                 self._report(tasks, self.concentrators.report, every_s, "concentrator health")
+            tasks.create_task(pipeline.note_codecs(self.codecs, self.spool, self.clock), name="note codecs")
             tasks.create_task(pipeline.seal_on_time(self.sealer, self.clock), name="seal")
             tasks.create_task(pipeline.deliver(self.delivery), name="deliver")
             keep = self.config.retention

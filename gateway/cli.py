@@ -189,6 +189,10 @@ def _print_status(view: View) -> None:
     if view.running is not None and view.running.card_refusals:
         last = view.running.last_card_refusal
         typer.echo(f"  card: refused {view.running.card_refusals} times since the start, last: {last}")
+    for codec in view.running.codecs_disabled if view.running is not None else ():
+        typer.echo(
+            f"  CODEC DISABLED: {codec} kept meeting its limits; its frames are kept undecoded, and it is tried again"
+        )
     typer.echo(f"  spool: {view.spool.unsealed} unsealed, {view.spool.unconfirmed} batches unconfirmed")
     for one in view.sources:
         note = f"   {one.undecoded} not decoded, last: {one.last_reason}" if one.undecoded else ""

@@ -38,6 +38,6 @@ def write_logs() -> None:
             structlog.processors.add_log_level,
             structlog.processors.LogfmtRenderer(key_order=["level", "event"]),
         ],
-        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, Droppable(sys.stderr))),
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", Droppable(sys.stderr))),
         cache_logger_on_first_use=True,
     )

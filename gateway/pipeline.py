@@ -15,11 +15,13 @@ import contextlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
+import msgspec
 import structlog
 
 from codec.client import CodecWorker
 from codec.history import HistoryRule, history_rule
 from codec.profiles import ProfileLibrary
+from codec.strikes import Change
 from gateway import crash
 from gateway.clock import Clock, Instant
 from gateway.delivery.client import Delivery
@@ -30,6 +32,7 @@ from gateway.spool.sealing import Sealer
 from gateway.spool.spool import Spool
 from gateway.spool.sqlite import NotKept
 from wire.backoff import Backoff
+from wire.batch import Event
 from wire.identity import SourceId
 from wire.reading import Frame, Kind, Reading, Undecoded
 
@@ -134,6 +137,28 @@ async def decode(pack: Pack, devices: Devices, codecs: CodecWorker) -> list[Read
     ]
     kept = await devices.memory.sift(unfolded)
     return kept + [Reading(frame, undecoded=Undecoded.MALFORMED_EVENT) for frame in pack.rejected]
+
+
+async def note_codecs(codecs: CodecWorker, spool: Spool, clock: Clock) -> None:
+    """Put on record which codecs were disabled for meeting their limits, and which are back."""
+    waiting: list[Event] = []
+    while True:
+        waiting += [codec_event(change, clock.now().wall_ms) for change in codecs.changes()]
+        with contextlib.suppress(NotKept):
+            while waiting:
+                await spool.note(waiting[0])
+                waiting.pop(0)
+        await clock.sleep(_TICK_S)
+
+
+def codec_event(change: Change, at_ms: int) -> Event:
+    """Say in a batch what became of a codec."""
+    if change.disabled:
+        log.warning("codec disabled", codec=change.codec, problem=change.message, pause_s=change.pause_s)
+    else:
+        log.info("codec enabled again", codec=change.codec)
+    detail = {"codec": change.codec, "pause_s": change.pause_s, "message": change.message}
+    return Event(at_ms, "codec_disabled" if change.disabled else "codec_enabled", msgspec.json.encode(detail).decode())
 
 
 async def seal_on_time(sealer: Sealer, clock: Clock) -> None:

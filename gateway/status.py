@@ -19,6 +19,8 @@ class Running(msgspec.Struct, frozen=True, kw_only=True):
     """A running gateway's word. Problems are "" where there is none.
 
     `card_refusals` counts what the card did not take since the start: a worn one shows here first.
+    `codecs_disabled` kept meeting their limits and are out of service; `codecs_unconfined` says what this machine could
+    not take from the process that runs codecs.
     """
 
     at_ms: int
@@ -38,6 +40,8 @@ class Running(msgspec.Struct, frozen=True, kw_only=True):
     spool_problem: str = ""
     card_refusals: int = 0
     last_card_refusal: str = ""
+    codecs_disabled: list[str] = []
+    codecs_unconfined: str = ""
 
 
 class StatusFile:
@@ -95,4 +99,6 @@ def running(gateway: Gateway) -> Running:
         spool_problem=gateway.spool.problem,
         card_refusals=gateway.spool.refusals,
         last_card_refusal=gateway.spool.last_refusal,
+        codecs_disabled=codecs.disabled,
+        codecs_unconfined=codecs.unconfined,
     )

@@ -88,7 +88,7 @@ class Seen(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Something that happened to the gateway itself: `start`, `gap`, `clock_step`, `new_epoch`."""
+    """Something that happened to the gateway itself: `start`, `gap`, `clock_step`, `new_epoch`, `codec_disabled`."""
 
     at_ms: int
     name: str

@@ -81,3 +81,55 @@ def test_decode_a_frame_by_hand() -> None:
     assert "water_distance" in run("decode", "dragino/ldds75", "0d0a07e900000001", "--port", "2").stdout
     assert run("decode", "dragino/ldds75", "0d0a", "--port", "2").exit_code == 1
     assert run("decode", "dragino/ldds75", "zz", "--port", "2").exit_code == 2
+
+
+def test_warnings_are_gathered_by_file_and_fail_nothing(tmp_path: Path) -> None:
+    codecs = tmp_path / "vendors/acme/codecs"
+    codecs.mkdir(parents=True)
+    (codecs / "one.js").write_text("function decodeUplink(i) { return { data: { a: 1, b: 2 } } }")
+    vectors = [
+        {"name": f"v{n}", "input": {"bytes": [n], "fPort": 1}, "expected": {"data": {"b": 2, "a": 1}}} for n in range(3)
+    ]
+    (codecs / "test_decode_one.json").write_text(json.dumps(vectors))
+    result = run("test", str(tmp_path))
+    assert result.exit_code == 0
+    warning, closing = result.stdout.splitlines()
+    assert warning.startswith("WARN vendors/acme/codecs/test_decode_one.json: v0 and 2 more: key_order: ")
+    assert closing == "3 passed, 0 failed"
+    report = json.loads(run("test", str(tmp_path), "--json").stdout)
+    assert (report["key_order"], report["script_failed"]) == (3, 0)
+    assert report["warnings"][0]["vectors"] == ["v0", "v1", "v2"]
+    assert [vector["module"]["output"] for vector in report["vectors"]] == ['{"data":{"a":1,"b":2}}'] * 3
+
+
+def test_a_tree_without_vectors_says_so_and_closes_as_always(tmp_path: Path) -> None:
+    result = run("test", str(tmp_path))
+    assert (result.exit_code, result.stdout) == (0, "0 passed, 0 failed\n")
+    assert "there is no test_decode_" in result.stderr
+
+
+def test_lint_tells_errors_and_exits_1(tree: Path) -> None:
+    result = run("lint", str(tree))
+    assert result.exit_code == 1
+    assert result.stdout.splitlines()[-1].endswith(" warnings")
+    report = json.loads(run("lint", str(tree), "--json").stdout)
+    assert report["errors"] == sum(finding["level"] == "error" for finding in report["findings"]) > 0
+    assert run("lint", TREE).exit_code == 0
+
+
+def test_decode_takes_time_variables_and_standard_input(tmp_path: Path) -> None:
+    for folder in ("vendors/acme/devices", "vendors/acme/codecs", "quantities/acme"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "vendors/acme/devices/one.toml").write_text(
+        '[device]\nname = "One"\n[[device.firmware]]\nversion = "1"\ncodec = "one.js"\n'
+    )
+    (tmp_path / "vendors/acme/codecs/one.js").write_text(
+        "function decodeUplink(i) { return { data: { ms: i.recvTime.getTime(), site: i.variables.site } } }"
+    )
+    (tmp_path / "quantities/acme/one.toml").write_text('interval_s = 60\n[payload."one.js"]\n2 = [1]\n')
+    question = ["decode", "acme/one", "-", "--port", "2", "--root", str(tmp_path), "--json"]
+    asked = [*question, "--recv-time", "2025-01-01T00:00:00Z", "--variables", '{"site": "quay"}']
+    result = CliRunner().invoke(profile_app, asked, input="0a\n")
+    assert json.loads(result.stdout)["data"] == {"ms": 1735689600000, "site": "quay"}
+    for wrong in (["--recv-time", "noon"], ["--variables", "[1]"], ["--variables", '{"a": 1}'], ["--variables", "{"]):
+        assert CliRunner().invoke(profile_app, [*question, *wrong], input="0a").exit_code == 2

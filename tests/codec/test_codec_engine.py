@@ -55,16 +55,20 @@ def test_the_input_carries_bytes_port_and_a_date() -> None:
     assert decoded.data == {"sum": 255, "port": 7, "ms": 1_755_636_688_000}
 
 
-def test_the_context_is_reused_until_an_error_and_fresh_after_it() -> None:
+def test_every_frame_meets_the_codec_as_if_it_were_the_first() -> None:
     counting = Engine(
-        "let n = 0; function decodeUplink(input) {"
-        " n++; if (input.bytes[0]) throw new Error('no'); return { data: { n } } }",
+        "let n = 0; const seen = []; function decodeUplink(input) {"
+        " n++; seen.push(1); decodeUplink.calls = (decodeUplink.calls || 0) + 1;"
+        " if (input.bytes[0]) throw new Error('no');"
+        " return { data: { n, seen: seen.length, calls: decodeUplink.calls } } }",
         Limits(),
     )
-    assert [counting.decode(b"\0", 1, 0).data["n"] for _ in range(2)] == [1, 2]
+    first = {"n": 1, "seen": 1, "calls": 1}
+    assert [counting.decode(b"\0", 1, 0).data for _ in range(2)] == [first, first]
     with pytest.raises(DecodeError):
         counting.decode(b"\1", 1, 0)
-    assert counting.decode(b"\0", 1, 0).data["n"] == 1
+    assert counting.decode(b"\0", 1, 0).data == first
+    assert not counting.alone
 
 
 def test_a_leak_of_earlier_frames_does_not_fail_a_later_one() -> None:

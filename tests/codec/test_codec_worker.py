@@ -12,6 +12,7 @@ import pytest
 from codec.client import CodecWorker
 from codec.engine import Limits
 from codec.profiles import ProfileLibrary
+from codec.strikes import FIRST_PAUSE_S
 from wire.identity import SourceId
 from wire.reading import ClockState, Frame, Kind, Link, Quality, Undecoded
 
@@ -73,7 +74,7 @@ function decodeUplink(input) {
 @pytest.fixture
 def library(tmp_path: Path) -> ProfileLibrary:
     """A tree with the codec `test/bombs`, and `test/none`, whose firmware has no codec."""
-    for name, script in {"bombs": BOMBS, "none": ""}.items():
+    for name, script in {"bombs": BOMBS, "none": "", "other": BOMBS + "// another"}.items():
         for folder in ("vendors/test/devices", "vendors/test/codecs", "quantities/test"):
             (tmp_path / folder).mkdir(parents=True, exist_ok=True)
         (tmp_path / f"vendors/test/devices/{name}.toml").write_text(DEVICE.format(name=name))
@@ -145,13 +146,42 @@ async def test_a_codec_that_blinds_the_engine_costs_only_its_own_frame(library: 
         assert worker.failed == {Undecoded.CODEC_LIMIT: 1}
 
 
-async def test_a_codec_that_only_meets_limits_sits_out_the_pack(library: ProfileLibrary) -> None:
-    async with CodecWorker(library, limits=Limits(cpu_s=0.02)) as worker:
-        readings = await worker.decode([("test/bombs", frame("01"))] * 50)
+async def test_a_codec_that_only_meets_limits_is_disabled_and_tried_again_after_a_pause(
+    library: ProfileLibrary,
+) -> None:
+    now = 0.0
+    good, bomb = ("test/bombs", frame("64")), ("test/bombs", frame("01"))
+    async with CodecWorker(library, limits=Limits(cpu_s=0.02), now_s=lambda: now) as worker:
+        readings = await worker.decode([bomb] * 50)
         assert {reading.undecoded for reading in readings} == {Undecoded.CODEC_LIMIT}
         assert "sits out" in readings[-1].warnings[0]
-        (again,) = await worker.decode([("test/bombs", frame("64"))])
+        (change,) = worker.changes()
+        assert change.disabled
+        assert change.codec == library.profile("test/bombs").codec == worker.disabled[0]
+        assert worker.changes() == []
+
+        now = FIRST_PAUSE_S - 1
+        (waiting,) = await worker.decode([good])
+        assert (waiting.undecoded, waiting.codec) == (Undecoded.CODEC_LIMIT, "")
+        assert waiting.frame.raw == good[1].raw  # kept: it can be decoded later
+        assert "disabled" in waiting.warnings[0]
+        (other,) = await worker.decode([("test/none", frame())])
+        assert other.undecoded is Undecoded.NO_CODEC
+
+        now = FIRST_PAUSE_S
+        trial, next_one = await worker.decode([good, good])  # one is let through, to see
+        assert (trial.undecoded, next_one.undecoded) == (None, Undecoded.CODEC_LIMIT)
+        assert [change.disabled for change in worker.changes()] == [False]
+        (again,) = await worker.decode([good])
         assert again.undecoded is None
+
+
+async def test_another_codec_is_decoded_while_one_is_disabled(library: ProfileLibrary, tmp_path: Path) -> None:
+    async with CodecWorker(library, limits=Limits(cpu_s=0.02)) as worker:
+        await worker.decode([("test/bombs", frame("01"))] * 5)
+        assert worker.disabled
+        (reading,) = await worker.decode([("test/other", frame("64"))])
+        assert reading.quantities[0].value == 100
 
 
 async def test_a_profile_without_codec_is_said_so(library: ProfileLibrary) -> None:
@@ -222,5 +252,5 @@ def test_the_worker_ends_with_its_input_and_imports_no_network() -> None:
         " file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", script], input=b"", capture_output=True, check=True, timeout=30)
-    assert done.stdout == bytes(4)
+    assert done.stdout == b"\x00\x00\x00\x01\xa0"  # ready; nothing that could not be given up
     assert done.stderr.decode().strip() == "[]"
