@@ -11,9 +11,11 @@ collects from the first second, with or without a hub.
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 import structlog
@@ -43,6 +45,9 @@ _FIRST_RETRY_S = 0.5
 _LAST_RETRY_S = 20.0
 _TRIM_EVERY_S = 3600.0
 _DAY_MS = 86_400_000
+_MOST_HELD = 800  # events read behind a refused one: what a broker leaves unacknowledged with us (`chirpstack.terms`)
+
+Line = collections.deque[tuple[asyncio.Task[None], int]]  # packs on their way to the card, and how many events
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,15 +82,55 @@ class Devices:
 async def carry(source: ChirpStackSource, devices: Devices, codecs: CodecWorker, spool: Spool, sealer: Sealer) -> None:
     """Move a source's events into the spool, in order, losing none: they are acknowledged only when they are durable.
 
-    While one pack goes to the card, the next is decoded; never more than one ahead.
+    While one pack goes to the card, the next is decoded; never more than one ahead. Only while the card refuses a pack
+    are others read behind it, for their alarms: they wait for their turn, and are acknowledged in order.
     """
     async with asyncio.TaskGroup() as tasks:
-        keeping: asyncio.Task[None] | None = None
+        line: Line = collections.deque()
         async for pack in source.packs():
             readings = await decode(pack, devices, codecs)
-            if keeping is not None:
-                await keeping
-            keeping = tasks.create_task(_keep(pack, readings, source, spool, sealer))
+            await _place(line, spool.refusing)
+            before = line[-1][0] if line else None
+            keeping = tasks.create_task(_follow(before, pack, readings, source, spool, sealer))
+            line.append((keeping, len(pack.messages)))
+
+
+async def _place(line: Line, refusing: asyncio.Event) -> None:
+    """Return when the next pack may follow: all are kept, or the first is refused and there are not too many yet."""
+    while True:
+        while line and line[0][0].done():
+            line.popleft()
+        if not line or (refusing.is_set() and sum(count for _, count in line) < _MOST_HELD):
+            return
+        waits: set[asyncio.Task[Any]] = {line[0][0]}
+        refused = None if refusing.is_set() else asyncio.create_task(refusing.wait())
+        await asyncio.wait(waits | ({refused} if refused else set()), return_when=asyncio.FIRST_COMPLETED)
+        if refused is not None:
+            refused.cancel()
+
+
+async def _follow(
+    before: asyncio.Task[None] | None,
+    pack: Pack,
+    readings: list[Reading],
+    source: ChirpStackSource,
+    spool: Spool,
+    sealer: Sealer,
+) -> None:
+    """Keep a pack after the one before it."""
+    if before is not None and not before.done():
+        await _keep_alarms_meanwhile(before, readings, spool, sealer)
+        await before
+    await _keep(pack, readings, source, spool, sealer)
+
+
+async def _keep_alarms_meanwhile(
+    before: asyncio.Task[None], readings: list[Reading], spool: Spool, sealer: Sealer
+) -> None:
+    """Keep the alarms of a pack that waits behind one that finds no room: for them there is a reserve."""
+    backoff = Backoff(first_s=_FIRST_RETRY_S, longest_s=_LAST_RETRY_S)
+    while not before.done() and not await _keep_alarms(readings, spool, sealer):
+        await asyncio.wait([before], timeout=backoff.next_s())
 
 
 async def _keep(pack: Pack, readings: list[Reading], source: ChirpStackSource, spool: Spool, sealer: Sealer) -> None:
@@ -114,12 +159,16 @@ async def keep(readings: list[Reading], spool: Spool, sealer: Sealer) -> None:
             return
 
 
-async def _keep_alarms(readings: list[Reading], spool: Spool, sealer: Sealer) -> None:
+async def _keep_alarms(readings: list[Reading], spool: Spool, sealer: Sealer) -> bool:
+    """Keep those readings that are alarms; returns whether none is left to keep."""
     alarms = [reading for reading in readings if reading.urgent and reading.frame.key]
-    with contextlib.suppress(NotKept):
-        if alarms and len(alarms) < len(readings):
+    try:
+        if alarms:
             await spool.append(alarms)
             sealer.notice(alarms)
+    except NotKept:
+        return False
+    return True
 
 
 async def decode(pack: Pack, devices: Devices, codecs: CodecWorker) -> list[Reading]:

@@ -33,6 +33,8 @@ class Spool:
         self.problem = ""
         self.refusals = 0
         self.last_refusal = ""
+        self.refusing = asyncio.Event()  # set while routine readings find no room
+        self._routine_refused = False
 
     async def __aenter__(self) -> Self:
         try:
@@ -64,19 +66,33 @@ class Spool:
             try:
                 new = await self._run(self._file.append, readings)
             except NotKept as error:
-                self.problem = str(error)
-                _refuse(group, error)
+                self._note_refusal(readings, error)
+                alarms = [one for one in group if _are_alarms(one[0])]
+                if 0 < len(alarms) < len(group):  # they have a reserve, and must not be refused with the others
+                    self._waiting[:0] = alarms
+                _refuse([one for one in group if one not in alarms or len(alarms) == len(group)], error)
                 continue
             except Exception as error:  # noqa: BLE001 - whoever appended decides; nothing is swallowed
                 _refuse(group, error)
                 continue
-            self.problem = ""
+            self._note_success(readings)
             self.appended += new
             self.unsealed += new
             self.repeated += len(readings) - new
             for _, durable in group:
                 if not durable.done():
                     durable.set_result(None)
+
+    def _note_refusal(self, readings: Sequence[Reading], error: NotKept) -> None:
+        self.problem = str(error)
+        self._routine_refused = self._routine_refused or not _are_alarms(readings)
+        self.refusing.set()
+
+    def _note_success(self, readings: Sequence[Reading]) -> None:
+        """An alarm that found room in the reserve does not mean that there is room for others."""
+        if not self._routine_refused or not _are_alarms(readings):
+            self.problem, self._routine_refused = "", False
+            self.refusing.clear()
 
     async def note(self, event: Event) -> None:
         """Keep an event for the next batch."""
@@ -144,6 +160,10 @@ class Spool:
             self.refusals += 1
             self.last_refusal = str(error)
             raise
+
+
+def _are_alarms(readings: Sequence[Reading]) -> bool:
+    return all(reading.urgent for reading in readings)
 
 
 def _refuse(group: Sequence[tuple[Sequence[Reading], asyncio.Future[None]]], error: Exception) -> None:

@@ -250,7 +250,7 @@ class SpoolFile:
     def append(self, readings: Sequence[Reading]) -> int:
         """Keep readings, in order; returns how many were new. One commit, one fsync; raises NotKept."""
         with self._transaction() as db:
-            make_room(db, self.room, urgent=any(reading.urgent for reading in readings), now_ms=self._now_ms())
+            make_room(db, self.room, urgent=all(reading.urgent for reading in readings), now_ms=self._now_ms())
             fresh = self._fresh(db, readings)
             if fresh:
                 # One statement each, however many rows: SQLite lets go of Python's lock at every step, and in a burst

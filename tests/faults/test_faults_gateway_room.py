@@ -6,8 +6,9 @@ import asyncio
 import random
 import shutil
 import subprocess
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import apsw
@@ -20,6 +21,8 @@ from gateway.spool.room import Room
 from gateway.spool.spool import Spool
 from gateway.spool.sqlite import NotKept, used_bytes
 from gateway.spool.store import SpoolFile
+from tests.faults.gateway_bed import _reading as decode_reading
+from tests.faults.gateway_bed import read_only
 from tests.faults.harness import Case, Oracle, poll, seed
 from tests.faults.test_faults_gateway_damage import KEY, number_of, seal
 from tests.gateway.gateway_readings import GATEWAY, confirm, reading
@@ -204,9 +207,6 @@ async def test_a4_the_driver_is_not_acknowledged_before_the_card_takes_it(small_
     """`pipeline.keep` returns only when the readings are there: until then ChirpStack's broker holds them."""
     case = Case(id="A4-driver", seed=seed(402), trials=1)
 
-    class Deaf:
-        def notice(self, _: object) -> None: ...
-
     async with Spool(SpoolFile(small_card / "spool.db", GATEWAY, KEY, _CAP)) as spool:
         ballast = fill_up(small_card)
         shutil.copyfile("/dev/null", small_card / "nothing")
@@ -217,6 +217,131 @@ async def test_a4_the_driver_is_not_acknowledged_before_the_card_takes_it(small_
         ballast.unlink()
         await asyncio.wait_for(keeping, 60)
         assert (await spool.depth()).unsealed == len(many)
+    case.close()
+
+
+# ---- alarms behind a pack that finds no room
+
+
+@dataclass(frozen=True)
+class Pack:
+    readings: list[Reading]
+
+    @property
+    def messages(self) -> list[Reading]:
+        return self.readings
+
+
+class Queue:
+    """A source whose packs come as fast as they are read; notes in which order they are acknowledged."""
+
+    def __init__(self, packs: list[Pack]) -> None:
+        self.waiting = packs
+        self.read = 0
+        self.acknowledged: list[int] = []
+
+    async def packs(self) -> AsyncIterator[Pack]:
+        for pack in self.waiting:
+            self.read += 1
+            yield pack
+
+    def keep(self, pack: Pack) -> None:
+        self.acknowledged += [number_of(one) for one in pack.readings]
+
+
+class Deaf:
+    def notice(self, _: object) -> None: ...
+
+
+async def hold_a_line(case: Case, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fill the spool, then bring packs of which the first finds no room and each third holds an alarm."""
+
+    async def decoded(pack: Pack, *_: object) -> list[Reading]:
+        return pack.readings
+
+    monkeypatch.setattr(pipeline, "decode", decoded)
+    file = SpoolFile(folder / "spool.db", GATEWAY, KEY, _CAP)
+    packs = [
+        Pack([fat(number, case, urgent=number % 6 == 4), fat(number + 1, case)]) for number in range(10_000, 10_060, 2)
+    ]
+    queue = Queue(packs)
+    oracle: Oracle[int] = Oracle()
+    async with Spool(file) as spool:
+        await fill_with_readings(spool, case, Oracle(), 0)
+        assert spool.refusing.is_set()
+        carrying = asyncio.create_task(pipeline.carry(queue, {}, None, spool, Deaf()))  # type: ignore[arg-type]
+        alarms = {number_of(one) for pack in packs for one in pack.readings if one.urgent}
+        oracle.promise(*alarms)
+
+        def kept() -> set[int]:
+            with closing(read_only(folder / "spool.db")) as db:
+                return {number_of(decode_reading(body)) for (body,) in db.execute("SELECT body FROM reading")}
+
+        with suppress(AssertionError):
+            await asyncio.to_thread(poll, "the alarms", lambda: alarms <= kept(), deadline_s=5)
+        case.lost += len(alarms - kept())
+        assert queue.acknowledged == [], "what is behind a refused pack is not acknowledged"
+        assert kept() & {number_of(one) for pack in packs for one in pack.readings} <= alarms
+        file.room = Room(cap=_CAP.cap * 4, reserve=_CAP.reserve)
+        await asyncio.wait_for(carrying, 60)
+        everything = [number_of(one) for pack in packs for one in pack.readings]
+        assert queue.acknowledged == everything, "in order of arrival"
+        oracle.promise(*everything)
+        with closing(read_only(folder / "spool.db")) as db:
+            numbers = [number_of(decode_reading(body)) for (body,) in db.execute("SELECT body FROM reading")]
+        case.take(oracle.judge([number for number in numbers if number >= 10_000]))
+
+
+async def test_a10_alarms_behind_a_refused_pack_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = Case(id="A10-alarms-behind", seed=seed(1004), trials=1)
+    await hold_a_line(case, tmp_path, monkeypatch)
+    case.close()
+
+
+async def test_a10_alarms_wait_when_each_pack_waits_for_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def wait(before: asyncio.Task[None], *_: object) -> None:
+        await before
+
+    monkeypatch.setattr(pipeline, "_keep_alarms_meanwhile", wait)
+    case = Case(id="A10-broken:alarms_wait", seed=seed(1004), trials=1)
+    await hold_a_line(case, tmp_path, monkeypatch)
+    case.print()
+    assert case.lost > 0
+
+
+async def test_a10_no_more_is_read_behind_a_refused_pack_than_may_be_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "_MOST_HELD", 20)
+    case = Case(id="A10-held", seed=seed(1005), trials=1)
+
+    async def decoded(pack: Pack, *_: object) -> list[Reading]:
+        return pack.readings
+
+    monkeypatch.setattr(pipeline, "decode", decoded)
+    queue = Queue([Pack([fat(number, case)]) for number in range(10_000, 10_100)])
+    async with Spool(SpoolFile(tmp_path / "spool.db", GATEWAY, KEY, _CAP)) as spool:
+        await fill_with_readings(spool, case, Oracle(), 0)
+        carrying = asyncio.create_task(pipeline.carry(queue, {}, None, spool, Deaf()))  # type: ignore[arg-type]
+        await asyncio.to_thread(poll, "the line", lambda: queue.read >= 21)
+        await asyncio.sleep(0.3)
+        assert queue.read == 21, "one more is decoded and waits for its place"
+        carrying.cancel()
+        await asyncio.gather(carrying, return_exceptions=True)
+    case.close()
+
+
+async def test_a10_an_alarm_that_shares_a_commit_with_refused_readings_is_kept(tmp_path: Path) -> None:
+    case = Case(id="A10-shared", seed=seed(1006), trials=1)
+    async with Spool(SpoolFile(tmp_path / "spool.db", GATEWAY, KEY, _CAP)) as spool:
+        await fill_with_readings(spool, case, Oracle(), 0)
+        routine, alarm = spool.append([fat(20_000, case)]), spool.append([fat(20_001, case, urgent=True)])
+        refused, kept = await asyncio.gather(routine, alarm, return_exceptions=True)
+        assert isinstance(refused, NotKept)
+        assert kept is None
+        assert spool.problem, "there is still no room for the others"
     case.close()
 
 
