@@ -152,7 +152,6 @@ class CodecWorker:
             async with self._lock:
                 answers = await self._ask_all(items)
             for place, answer in zip(waiting, answers, strict=True):
-                self._judge(answer)
                 unfolded[place] = _readings(frames[place][1], answer)
                 self._remember(*frames[place], answer)
         done = [readings for readings in unfolded if readings is not None]
@@ -181,15 +180,20 @@ class CodecWorker:
             return (Reading(frame, undecoded=Undecoded.CODEC_LIMIT, warnings=(_DISABLED,)),)
         return None
 
-    def _judge(self, answer: Answer) -> None:
-        """Count limits in a row; an answer for which the codec did not run counts neither way."""
+    def _judge(self, answer: Answer) -> bool:
+        """Count limits in a row; returns whether this one disabled the codec.
+
+        An answer for which the codec did not run counts neither way.
+        """
         change = None
         if answer.undecoded is Undecoded.CODEC_LIMIT:
             change = self._strikes.struck(answer.codec, "; ".join(answer.warnings), self._now_s())
         elif answer.undecoded not in (Undecoded.WRONG_PORT, Undecoded.WRONG_LENGTH):
             change = self._strikes.passed(answer.codec)
-        if change is not None:
-            self._changes.append(change)
+        if change is None:
+            return False
+        self._changes.append(change)
+        return change.disabled
 
     def _register(self, name: str) -> int | None:
         if name not in self._profiles:
@@ -233,9 +237,27 @@ class CodecWorker:
         answers: list[Answer] = []
         for pack in _packs(items):
             try:
-                answers += await self._ask(pack)
+                told = await self._ask(pack)
             except _WorkerLostError:
-                answers += [await self._ask_alone(item) for item in pack]
+                answers += await self._ask_each(pack)
+            else:
+                for answer in told:
+                    self._judge(answer)
+                answers += told
+        return answers
+
+    async def _ask_each(self, pack: Sequence[Item]) -> list[Answer]:
+        """Frame by frame, so that only the culprit fails. A codec that is struck out on the way is left out."""
+        answers: list[Answer] = []
+        out: set[int] = set()
+        for item in pack:
+            if item.index in out:
+                answers.append(Answer("", (), Undecoded.CODEC_LIMIT, (_DISABLED,)))
+                continue
+            answer = await self._ask_alone(item)
+            if self._judge(answer):
+                out.add(item.index)
+            answers.append(answer)
         return answers
 
     async def _ask_alone(self, item: Item) -> Answer:
