@@ -6,7 +6,7 @@ UV_VERSION := 0.13.9
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock demo test check bench format openapi clean
+.PHONY: help install lock demo test check bench faults soak format openapi clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -37,6 +37,12 @@ check: $(STAMP)  ## lint, types, architecture
 
 bench: $(STAMP)  ## every figure beside its limit
 	scripts/bench
+
+faults: $(STAMP)  ## every fault case, longer than make test runs it; one table
+	scripts/faults
+
+soak: $(STAMP)  ## hours of kills, power cuts and chaos (XOM_SOAK_HOURS); ends by itself
+	scripts/soak
 
 format: $(STAMP)  ## let ruff write the layout
 	$(VENV)/bin/ruff check --fix --quiet . ; $(VENV)/bin/ruff format .

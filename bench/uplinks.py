@@ -50,6 +50,13 @@ def published(gateway: SimGateway, seed: int = _SEED) -> Iterator[Published]:
         simulation.take_oracle()
 
 
+def flow(gateway: SimGateway) -> Iterator[tuple[Uplink, Key]]:
+    """Yield a hamlet's uplinks without end, written out, each with its key."""
+    for one in published(gateway):
+        if isinstance(one.event, Up):
+            yield _written(one.event), _key(one.event)
+
+
 def render(count: int) -> Load:
     """Return so many uplinks, written out."""
     ups = [one.event for one in islice(published(hamlet()), count) if isinstance(one.event, Up)]

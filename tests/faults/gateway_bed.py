@@ -21,10 +21,10 @@ from typing import Protocol
 import apsw
 import msgspec
 
-from bench.flood import Publisher, Uplink, packet
+from bench.flood import Publisher, packet
 from bench.gateway_process import configuration
 from bench.hub_stub import HubStub
-from bench.uplinks import Key, hamlet, render
+from bench.uplinks import Key, flow, hamlet
 from simulators.commune import SimGateway
 from tests.faults.gateway_broken import Switch
 from tests.faults.harness import Oracle, end, environment, poll
@@ -35,7 +35,7 @@ from wire.keys import SigningKey
 from wire.reading import Reading
 
 ROOT = Path(__file__).parent.parent.parent
-_reading = msgspec.msgpack.Decoder(Reading, dec_hook=from_plain).decode
+read_row = msgspec.msgpack.Decoder(Reading, dec_hook=from_plain).decode
 _BURST = 4
 
 
@@ -66,7 +66,9 @@ class Bed:
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.data.mkdir(parents=True, exist_ok=True)
-        if not (self.data / "signing-key.pem").exists():
+        if (self.data / "signing-key.pem").exists():
+            self.key = SigningKey.read(self.data / "signing-key.pem")
+        else:
             self.key.write(self.data / "signing-key.pem")
         text = configuration(self.village, self.data, self.broker.port, self.hub_key.public)
         self.config.write_text(text + self.extra_toml)
@@ -133,7 +135,7 @@ class Bed:
         """Every reading in the spool, sealed ones first."""
         with closing(read_only(self.spool)) as db, db:
             envelopes = [row[0] for row in db.execute("SELECT envelope FROM batch WHERE envelope IS NOT NULL")]
-            waiting = [_reading(row[0]) for row in db.execute("SELECT body FROM reading")]
+            waiting = [read_row(row[0]) for row in db.execute("SELECT body FROM reading")]
         return [reading for batch in self._opened(envelopes) for reading in batch.readings()] + waiting
 
     def batches(self) -> list[Batch]:
@@ -177,10 +179,9 @@ def attended(made: Bed) -> Iterator[Bed]:
 class Sensors(threading.Thread):
     """Uplinks at a steady pace until `stop`: whatever the broker has taken is promised to the oracle."""
 
-    def __init__(self, port: int, *, per_s: float, most: int = 20_000) -> None:
+    def __init__(self, port: int, *, per_s: float) -> None:
         super().__init__(daemon=True)
-        load = render(most)
-        self._pairs: Iterator[tuple[Uplink, Key]] = iter(zip(load.uplinks, load.keys, strict=True))
+        self._pairs = flow(hamlet())
         self._port = port
         self._pause_s = _BURST / per_s
         self._silent = threading.Event()
