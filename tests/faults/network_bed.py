@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import shlex
 import socket
 import time
@@ -69,6 +70,18 @@ def line(cable: Cable, far_broker: Mosquitto) -> Iterator[Line]:
     made.cut()
 
 
+def socket_of(link: Link) -> socket.socket:
+    """Return the socket of the connection that stands."""
+    assert link._connection is not None
+    inner: socket.socket = link._connection.client.socket()._inner  # type: ignore[union-attr]
+    return inner
+
+
+def local_port(link: Link) -> int:
+    """Return our end of a connection."""
+    return int(socket_of(link).getsockname()[1])
+
+
 @dataclass(slots=True)
 class World:
     """The hub near the broker, and one gateway."""
@@ -82,12 +95,15 @@ class World:
         assert found is not None
         return found
 
-    @property
-    def local_port(self) -> int:
-        """Our end of the gateway's connection."""
-        assert self.link._connection is not None
-        inner = self.link._connection.client.socket()._inner  # type: ignore[union-attr]
-        return int(inner.getsockname()[1])
+    async def produce_frames(self, count: int) -> None:
+        """Keep and seal readings whose frames differ as those of real sensors do: twelve bytes that do not compress."""
+        gateway, gateway_id = self.field.gateway, str(self.field.gateway.config.gateway.id)
+        for at in (times := [BEGAN_MS + next(self.field.numbers) for _ in range(count)]):
+            one = reading(at)
+            frame = msgspec.structs.replace(one.frame, raw=random.Random(at).randbytes(12))
+            await gateway.spool.append([msgspec.structs.replace(one, frame=frame)])
+        self.field.oracle.promise(*((gateway_id, at) for at in times))
+        await gateway.sealer.seal_all(gateway.clock.now())
 
     async def alarm(self) -> float:
         """Seal one urgent reading by itself; returns the seconds until the hub has committed it."""
@@ -109,8 +125,7 @@ class World:
 
     def drop_connection(self) -> None:
         """End the gateway's connection at our end, as a modem does that loses its carrier."""
-        assert self.link._connection is not None
-        self.link._connection.client.socket()._inner.shutdown(socket.SHUT_RDWR)  # type: ignore[union-attr]
+        socket_of(self.link).shutdown(socket.SHUT_RDWR)
 
     async def settle(self, *, deadline_s: float = 60.0) -> float:
         """Wait until the hub has confirmed everything; returns the seconds that it took."""

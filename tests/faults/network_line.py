@@ -43,8 +43,9 @@ class Way:
 
     def due(self, packet: bytes, now: float, chance: random.Random) -> float | None:
         """Return when this packet comes out at the other end, None when it never does."""
-        self.packets += 1
-        self.octets += len(packet)
+        if not self.cut:  # a radio without a carrier sends nothing that anybody counts
+            self.packets += 1
+            self.octets += len(packet)
         too_large = self.largest is not None and len(packet) > self.largest
         if self.cut or too_large or chance.random() < self.loss:
             self.dropped += 1
@@ -86,7 +87,7 @@ class Line:
 
     @property
     def octets(self) -> int:
-        """What both directions were given, IP headers and repeats included."""
+        """What a meter would say: both directions, IP headers, repeats, and what the line then loses."""
         return self.up.octets + self.down.octets
 
     def lay(self) -> None:
@@ -135,8 +136,8 @@ class Line:
         """Give us another address, as a modem does when it dials in anew."""
         old = self.near
         new = f"{old.rpartition('.')[0]}.5"
-        run("ip", "addr", "add", new, "peer", f"{self.far}/32", "dev", self.device)
         run("ip", "addr", "del", old, "peer", f"{self.far}/32", "dev", self.device)
+        run("ip", "addr", "add", new, "peer", f"{self.far}/32", "dev", self.device)
 
     # ---- the thread
 

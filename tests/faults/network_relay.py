@@ -1,4 +1,4 @@
-"""A TCP relay that cuts a connection after exactly N bytes of one direction. No root, no kernel feature."""
+"""A TCP relay that ends a connection after exactly N bytes of one direction. No root, no kernel feature."""
 
 from __future__ import annotations
 
@@ -13,18 +13,22 @@ _CHUNK = 4096
 
 @dataclass(slots=True)
 class CuttingRelay:
-    """Passes bytes on; the next connection is reset after `cut_after` bytes in `direction` ("up" or "down")."""
+    """Passes bytes on; the next connection ends after `cut_after` bytes in `direction` ("up" or "down").
+
+    It is reset, or with `silently` swallows from then on whatever comes, both ways, and says nothing: a black hole.
+    """
 
     target: int
     port: int = 0
     direction: str = "up"
     cut_after: int | None = None
+    silently: bool = False
     cuts: int = 0
     _open: set[asyncio.StreamWriter] = field(default_factory=set)
 
-    def arm(self, direction: str, cut_after: int) -> None:
+    def arm(self, direction: str, cut_after: int, *, silently: bool = False) -> None:
         """Cut the connections that stand, so that the next one is cut after so many bytes."""
-        self.direction, self.cut_after = direction, cut_after
+        self.direction, self.cut_after, self.silently = direction, cut_after, silently
         for writer in list(self._open):
             writer.transport.abort()
 
@@ -43,6 +47,8 @@ class CuttingRelay:
         ]
         try:
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+            if self.silently and self.cut_after is None and budget is not None:
+                await self._swallow(reader, pumps)
         finally:
             for pump in pumps:
                 pump.cancel()
@@ -62,6 +68,16 @@ class CuttingRelay:
         if budget == 0:
             self.cuts += 1
             self.cut_after = None  # the connection after that lives
+
+    @staticmethod
+    async def _swallow(reader: asyncio.StreamReader, pumps: list[asyncio.Task[None]]) -> None:
+        """Take what comes until the client has had enough."""
+        for pump in pumps:
+            pump.cancel()
+        await asyncio.gather(*pumps, return_exceptions=True)
+        with contextlib.suppress(OSError):
+            while await reader.read(_CHUNK):
+                pass
 
 
 @asynccontextmanager

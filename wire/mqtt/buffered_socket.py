@@ -6,6 +6,7 @@ import socket
 import ssl
 
 _READ_AHEAD_BYTES = 256 * 1024
+_RETRANSMITS = 2  # the byte of Linux's struct tcp_info (linux/tcp.h)
 
 
 class BufferedSocket:
@@ -60,6 +61,10 @@ class BufferedSocket:
                 return False
             del self._out[:sent]
         return True
+
+    def repeats(self) -> int:
+        """How often TCP has sent the same bytes again without an answer; 0 while they are answered."""
+        return self._inner.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _RETRANSMITS + 1)[_RETRANSMITS]
 
     def close(self) -> None:
         """Close the socket."""

@@ -17,6 +17,9 @@ from wire.mqtt.hand_over import HandOver, Message
 from wire.mqtt.paho_client import PahoClient
 from wire.mqtt.terms import Broker, Limits, Unavailable
 
+_MANY_REPEATS = 3  # of TCP; the broker may give us up before we do, so that its word for it ends the connection
+_KEEP_ALIVE_TIMEOUT = "Keep alive timeout"  # paho's word for a ping without an answer
+
 
 @dataclass(slots=True)
 class Counters:
@@ -40,6 +43,7 @@ class Connection:
     lost: asyncio.Future[str]
     limits: Limits = field(default_factory=Limits)
     window: asyncio.Semaphore = field(default_factory=asyncio.Semaphore)
+    silent: bool = False  # whether nothing comes any more
     _acked: dict[int, asyncio.Future[ReasonCode]] = field(default_factory=dict)
     _unacked: collections.deque[int] = field(default_factory=collections.deque)  # received, in order
     _safe: set[int] = field(default_factory=set)  # acknowledged by the application, PUBACK still to be sent
@@ -88,6 +92,7 @@ class Connection:
         """Let paho keep its timers once a second until the connection is lost."""
         while not self.lost.done():
             if self._reading:  # while reading is paused, PINGRESP waits unread, and that is no failure
+                self._look_for_silence()
                 self.client.loop_misc()
             await asyncio.wait([self.lost], timeout=1.0)
 
@@ -123,9 +128,7 @@ class Connection:
         """Take over a socket that has just been connected."""
         client = self.client
         sock = self._socket()
-        client.on_disconnect = lambda _c, _d, _flags, code, _p: settle(
-            self.lost, f"connection lost ({sock.fault or code})"
-        )
+        client.on_disconnect = lambda _c, _d, _flags, code, _p: self._on_disconnect(sock.fault, code)
         client.on_socket_register_write = lambda *_: self._write_soon()
         client.on_socket_close = lambda _c, _d, sock: self._forget(sock)
         self._watched = True
@@ -196,6 +199,15 @@ class Connection:
         if mid:
             self._unacked.append(mid)
         self.hand_over.put(Message(topic, payload, retained, mid, self.number))
+
+    def _look_for_silence(self) -> None:
+        sock = self._socket()
+        if sock is not None and not self.lost.done():
+            self.silent = sock.repeats() >= _MANY_REPEATS
+
+    def _on_disconnect(self, fault: str, code: ReasonCode) -> None:
+        self.silent = self.silent or code == _KEEP_ALIVE_TIMEOUT
+        settle(self.lost, f"connection lost ({fault or code})")
 
     def _on_puback(self, mid: int, code: ReasonCode) -> None:
         waiting = self._acked.pop(mid, None)

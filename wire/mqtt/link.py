@@ -14,7 +14,7 @@ from wire.backoff import Backoff
 from wire.mqtt.connection import Connection, Counters
 from wire.mqtt.hand_over import HandOver, Message
 from wire.mqtt.opening import ShorterKeepAlive, new_client, open_connection
-from wire.mqtt.terms import PUBLISH_OVERHEAD_BYTES, Broker, Limits, Terms, TooLarge, Unavailable
+from wire.mqtt.terms import PUBLISH_OVERHEAD_BYTES, Broker, Limits, Silent, Terms, TooLarge, Unavailable
 
 log = structlog.get_logger(__name__)
 
@@ -39,6 +39,7 @@ class Link:
         self._connection: Connection | None = None
         self._connections = 0
         self._keep_alive_s = terms.keep_alive_s
+        self._small_packets = False
         self._up = asyncio.Event()
         self._hand_over = HandOver(terms.hand_over)
         self._keeper: asyncio.Task[None] | None = None
@@ -119,6 +120,9 @@ class Link:
             except Unavailable as error:
                 if isinstance(error, ShorterKeepAlive):
                     self._keep_alive_s = error.keep_alive_s
+                if isinstance(error, Silent):
+                    # Either the line is dead, or it swallows large packets and tells nobody: try the other size.
+                    self._small_packets = not self._small_packets
                 self.problem = str(error)
                 delay = self._backoff.next_s()
                 log.warning("mqtt down", broker=str(self.broker), problem=self.problem, retry_s=round(delay, 1))
@@ -129,7 +133,7 @@ class Link:
         self._connections += 1
         connection = self._connection = self._new_connection()
         try:
-            await open_connection(connection, self.terms, self._keep_alive_s)
+            await open_connection(connection, self.terms, self._keep_alive_s, small_packets=self._small_packets)
             self._up.set()
             self.problem = ""
             self.counters.connects += 1
@@ -138,7 +142,8 @@ class Link:
             await connection.watch()
             self.counters.losses += 1
             self._relent(time.monotonic() - up_since)
-            raise Unavailable(f"{self.broker}: {connection.lost.result()}")
+            reason = f"{self.broker}: {connection.lost.result()}"
+            raise Silent(reason) if connection.silent else Unavailable(reason)
         finally:
             self._up.clear()
             connection.close()

@@ -13,7 +13,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from wire.mqtt.connection import Connection, settle
 from wire.mqtt.dialling import dial, tls_context
 from wire.mqtt.paho_client import PahoClient
-from wire.mqtt.terms import SPEC_LARGEST_PACKET, SPEC_RECEIVE_MAXIMUM, Broker, Terms, Unavailable
+from wire.mqtt.terms import SPEC_LARGEST_PACKET, SPEC_RECEIVE_MAXIMUM, Broker, Silent, Terms, Unavailable
 
 
 class ShorterKeepAlive(Unavailable):
@@ -43,25 +43,27 @@ def new_client(broker: Broker, terms: Terms) -> PahoClient:
     return client
 
 
-async def open_connection(connection: Connection, terms: Terms, keep_alive_s: int) -> None:
+async def open_connection(
+    connection: Connection, terms: Terms, keep_alive_s: int, *, small_packets: bool = False
+) -> None:
     """Connect and subscribe within the time-out; raises Unavailable."""
     try:
         async with asyncio.timeout(terms.connect_timeout_s):
-            await _dial(connection, terms)
+            await _dial(connection, terms, small_packets)
             await _shake_hands(connection, terms, keep_alive_s)
             await _subscribe(connection, terms)
     except TimeoutError:
-        raise Unavailable(f"{connection.broker} does not answer") from None
+        raise Silent(f"{connection.broker} does not answer") from None
 
 
-async def _dial(connection: Connection, terms: Terms) -> None:
+async def _dial(connection: Connection, terms: Terms, small_packets: bool) -> None:
     broker = connection.broker
     try:
         context = tls_context(broker)
     except (OSError, ValueError) as error:
         raise Unavailable(f"cannot be let in at {broker}: {error}") from error
     try:
-        connection.client.dialled = await dial(broker, context, terms.connect_timeout_s)
+        connection.client.dialled = await dial(broker, context, terms.connect_timeout_s, small_packets=small_packets)
     except (OSError, ValueError) as error:
         raise Unavailable(f"cannot reach {broker}: {error}") from error
 

@@ -16,6 +16,10 @@ class Unavailable(Exception):
     """The line's fault: no broker there, refused, cut. Back off and try again."""
 
 
+class Silent(Unavailable):
+    """Nothing came any more, and nothing said why: a dead line, or one that swallows large packets."""
+
+
 class TooLarge(ValueError):
     """The broker's Maximum Packet Size forbids it; sending would cut the connection (MQTT 5, 3.2.2.3.6)."""
 
