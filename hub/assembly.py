@@ -54,6 +54,7 @@ class Hub:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(pipeline.ingest(self.consumer), name="ingest")
             tasks.create_task(pipeline.acknowledge(self.acknowledger), name="acknowledge")
+            tasks.create_task(pipeline.redate(self.consumer.store), name="redate")
             repeat = pipeline.repeat_acknowledgements(self.link, self.database, self.acknowledger)
             tasks.create_task(repeat, name="repeat acknowledgements")
             tasks.create_task(pipeline.follow_registry(self.enrolled), name="follow registry")
