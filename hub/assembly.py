@@ -57,6 +57,7 @@ class Hub:
             tasks.create_task(pipeline.ingest(self.consumer), name="ingest")
             tasks.create_task(pipeline.acknowledge(self.acknowledger), name="acknowledge")
             tasks.create_task(pipeline.refuse(self.refuser), name="refuse")
+            tasks.create_task(pipeline.redate(self.consumer.store), name="redate")
             repeat = pipeline.repeat_acknowledgements(self.link, self.database, self.acknowledger)
             tasks.create_task(repeat, name="repeat acknowledgements")
             tasks.create_task(pipeline.follow_registry(self.enrolled), name="follow registry")

@@ -21,11 +21,13 @@ from hub.assembly import assemble, database_of, embedded_data
 from hub.broker import BrokerError
 from hub.config import Config, load_config
 from hub.registry.files import RegistryError, read_registry
+from hub.store.clocks import UnsetBoot, list_unset
 from hub.store.database import Database, StoreUnavailable, open_database
 from hub.store.embedded import EmbeddedError, running_server
 from hub.store.gaps import Accounted, Gaps, list_gaps
 from hub.store.identity import begin_incarnation
 from hub.store.migrate import MigrationError
+from hub.store.migrate import migrate as bring_up
 from hub.store.registry import load_registry
 from wire.configuration import ConfigError
 from wire.keys import KeyProblem, SigningKey
@@ -74,12 +76,16 @@ async def _serve(config: Config) -> None:
 
 @hub_app.command()
 def migrate(config: ConfigFile = None) -> None:
-    """Bring the database to this version's schema; `serve` does so too."""
+    """Bring the database to this version's schema; `serve` does so too. A running hub's embedded server is used."""
     _run(_migrate(_read(config)))
     typer.echo("the database has this version's schema")
 
 
 async def _migrate(config: Config) -> None:
+    beside = _running_server(config)
+    if beside is not None:
+        await bring_up(beside)
+        return
     async with database_of(config):
         pass
 
@@ -128,6 +134,44 @@ def gaps(
 async def _gaps(config: Config, gateway: str | None, start: datetime | None, end: datetime | None) -> list[Gaps]:
     async with _database(config) as database:
         return await list_gaps(database, gateway=gateway, start=start, end=end)
+
+
+@hub_app.command()
+def clocks(
+    config: ConfigFile = None,
+    gateway: Annotated[str | None, typer.Option(help="Only this gateway's.")] = None,
+    json: AsJson = False,
+) -> None:
+    """List boots in which gateways sealed readings before their clock was set: times as written, and as corrected.
+
+    The correction is derived from what the gateway told once its clock was set; the batch log keeps the original.
+    """
+    boots = _run(_clocks(_read(config), gateway))
+    if json:
+        typer.echo(msgspec.json.encode({"boots": boots}).decode())
+        return
+    for boot in boots:
+        typer.echo("\n".join(_boot_lines(boot)))
+    if not boots:
+        typer.echo("no batch was sealed with an unset clock")
+
+
+async def _clocks(config: Config, gateway: str | None) -> list[UnsetBoot]:
+    async with _database(config) as database:
+        return await list_unset(database, gateway)
+
+
+def _boot_lines(boot: UnsetBoot) -> list[str]:
+    waiting = f", {boot.undated} of them with times unknown" if boot.undated else ""
+    lines = [f"{boot.gateway_id}, boot {boot.boot}: {boot.batches} batches{waiting}"]
+    lines.append(f"  written    {boot.written_from:%Y-%m-%d %H:%M:%SZ} to {boot.written_to:%Y-%m-%d %H:%M:%SZ}")
+    lines.append(f"  now        {boot.dated_from:%Y-%m-%d %H:%M:%SZ} to {boot.dated_to:%Y-%m-%d %H:%M:%SZ}")
+    lines += [
+        f"  clock set  {one.wall:%Y-%m-%d %H:%M:%SZ}, {one.monotonic_ms / 1000:.0f} s after the start, "
+        f"told by batch {one.seq} of epoch {one.epoch}"
+        for one in boot.settings
+    ]
+    return lines
 
 
 def _time(option: str, text: str) -> datetime | None:
@@ -202,10 +246,14 @@ async def _load(config: Config, file: Path) -> dict[str, int]:
 @asynccontextmanager
 async def _database(config: Config) -> AsyncIterator[Database]:
     """Open the database, beside a running hub where there is one."""
-    beside = None if config.database.dsn else running_server(embedded_data(config))
+    beside = _running_server(config)
     async with AsyncExitStack() as stack:
         dsn = beside if beside is not None else await stack.enter_async_context(database_of(config))
         yield await stack.enter_async_context(open_database(dsn))
+
+
+def _running_server(config: Config) -> str | None:
+    return None if config.database.dsn else running_server(embedded_data(config))
 
 
 def _read(path: Path | None) -> Config:

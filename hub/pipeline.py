@@ -22,6 +22,7 @@ from hub.incarnation import Announced, renew
 from hub.ingest.acknowledge import Acknowledger
 from hub.ingest.consumer import Consumer, Enrolled
 from hub.ingest.refuse import Refuser
+from hub.store.batches import BatchStore
 from hub.store.database import Database, StoreUnavailable
 from hub.store.deliveries import list_deliveries
 from wire.mqtt import Link
@@ -29,6 +30,7 @@ from wire.mqtt import Link
 log = structlog.get_logger(__name__)
 
 _REFRESH_S = 30.0
+_REDATE_S = 5.0
 
 
 async def ingest(consumer: Consumer) -> None:
@@ -44,6 +46,17 @@ async def acknowledge(acknowledger: Acknowledger) -> None:
 async def refuse(refuser: Refuser) -> None:
     """Tell gateways what is not stored, and why; it frees nothing."""
     await refuser.run()
+
+
+async def redate(store: BatchStore) -> None:
+    """Give what was observed before a clock was set its time, as soon as somebody knows it."""
+    while True:
+        try:
+            while await store.redate():
+                pass
+        except StoreUnavailable as error:
+            log.warning("times not corrected yet", problem=str(error))
+        await asyncio.sleep(_REDATE_S)
 
 
 async def repeat_acknowledgements(link: Link, database: Database, acknowledger: Acknowledger) -> None:

@@ -194,12 +194,18 @@ class ObservationModel(Model):
     """One observation. Evidence: the reading of that index in that batch."""
 
     observed_at: datetime = Field(description="Time in the field.", examples=["2026-02-01T00:00:00Z"])
+    observed_at_original: datetime | None = Field(
+        description="What the gateway wrote down before its clock was set, where `observed_at` was derived from the "
+        "setting that came later; else null.",
+        examples=["1970-01-01T00:07:12Z"],
+    )
     value: float | None = Field(
         description="The value; null where the quality says that there is none.", examples=[1234.5]
     )
     quality: QualityName = Field(description="How far the value may be trusted.", examples=["good"])
     time_uncertain: bool = Field(
-        description="The gateway's clock had not been set when it wrote the time down.", examples=[False]
+        description="The gateway's clock had not been set when it wrote the time down, and nothing has told since.",
+        examples=[False],
     )
     batch_no: int = Field(description="The batch that it was derived from.", examples=[815])
     reading_index: int = Field(description="Which reading of that batch, from 0.", examples=[0])
@@ -209,6 +215,7 @@ class ObservationModel(Model):
         """Return the observation as the API shows it."""
         return cls(
             observed_at=observation.observed_at,
+            observed_at_original=observation.observed_at_original,
             value=observation.value,
             quality=QualityName[Quality(observation.quality).name],
             time_uncertain=observation.time_uncertain,

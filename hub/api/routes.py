@@ -129,7 +129,10 @@ def _observations(router: APIRouter, database: Database) -> None:
         ] = models.Order.ASC,
         limit: parameters.ObservationLimit = 1000,
     ) -> models.ObservationPage:
-        """Page through observations in the order of time. What arrives meanwhile neither repeats nor hides any."""
+        """Page through observations in the order of time. What arrives meanwhile neither repeats nor hides any.
+
+        Only an observation whose time is corrected meanwhile may appear at both its times, or at neither.
+        """
         parameters.check_span(start, end)
         position = parameters.read_cursor(after) if after is not None else None
         await _existing(database, datastream_no)

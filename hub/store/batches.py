@@ -6,16 +6,18 @@ What arrives twice is refused per batch, never per row, so that observations str
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
 from psycopg import errors
 
 from hub.crash import Point, Reach, nowhere
+from hub.store import clocks
 from hub.store.accounts import Account, accounts_of, keep_accounts
 from hub.store.admission import Admitted, Chain, Held, Key, Outcome, Verdict, judge, neighbours
 from hub.store.database import Connection, Database, StoreUnavailable
+from hub.store.dating import Boot, Dating, Setting, date, is_unset, told
 from hub.store.deliveries import Delivery, Log, settle
 from hub.store.gaps import Completeness, completeness, keep
 from hub.store.incidents import DEFAULT_CAP, Incident, record_within
@@ -23,9 +25,11 @@ from hub.store.locks import REGISTRY_LOCK, gateway_lock
 from hub.store.partitions import Partitions, months_of
 from hub.store.reports import reported
 from hub.store.rows import HEADER, TRAILER, encode_rows
-from hub.store.series import Numbers, Series, StreamKey, Tally, int_array, stream_keys
+from hub.store.series import Findings, Numbers, Series, StreamKey, Tally, int_array, stream_keys
 from hub.store.statements import statements
+from wire.batch import parse_payload
 from wire.columns import Columns, Stream, observed_at_ms
+from wire.dsse import Envelope
 from wire.identity import Epoch, GatewayId
 from wire.keys import Algorithm, PublicKey
 from wire.reading import ClockState
@@ -80,7 +84,7 @@ class BatchStore:
         """
         if not admitted:
             return Committed()
-        unfolded = [_unfold(one) for one in admitted]
+        unfolded = await self._dated([_unfold(one) for one in admitted])
         months = set().union(*(months_of(one.times_ms) for one in unfolded))
         await self._partitions.prepare(months, datetime.now(UTC))
         async with self._database.transaction() as connection:
@@ -91,8 +95,9 @@ class BatchStore:
             observations = await _copy(connection, fresh, numbers, batch_numbers)
             await _count(connection, admitted, fresh, numbers, verdict, batch_numbers)
             accounted, incidents = await _account(connection, fresh, batch_numbers)
-            incidents = [*verdict.incidents, *incidents, *(told for one in fresh for told in reported(one.admitted))]
+            incidents = [*verdict.incidents, *incidents, *(word for one in fresh for word in reported(one.admitted))]
             await record_within(connection, incidents, cap=self._incident_cap)
+            await _keep_clocks(connection, fresh, batch_numbers)
             logs = {(one.gateway, one.batch.epoch) for one in admitted}
             deliveries = await settle(connection, [*sorted(accounted - logs), *sorted(logs)])
             self._reach(Point.BEFORE_COMMIT)
@@ -107,11 +112,71 @@ class BatchStore:
             newest_batch=max(batch_numbers.values(), default=0),
         )
 
+    async def _dated(self, unfolded: list[_Unfolded]) -> list[_Unfolded]:
+        """Date what was written with an unset clock by what its batch, or one stored before, says of that boot."""
+        boots = {_boot(one.admitted) for one in unfolded if is_unset(one.admitted.batch)}
+        if not boots:
+            return unfolded
+        async with self._database.connection() as connection:
+            known = await clocks.known_settings(connection, boots)
+        return [_date(one, known[_boot(one.admitted)]) if is_unset(one.admitted.batch) else one for one in unfolded]
+
+    async def redate(self) -> bool:
+        """Date anew a page of the batches that a setting of their gateway's clock, come later, dates otherwise.
+
+        Returns whether anything waited. Rows are derived from the batch log anew, so that doing it twice, or in another
+        order, leaves the same ones. Raises StoreUnavailable.
+        """
+        async with self._database.snapshot() as connection:
+            waiting = await clocks.queued(connection)
+            if waiting is None:
+                return False
+            boot, after = waiting
+            known = (await clocks.known_settings(connection, [boot]))[boot]
+            ahead = [_stored(boot[0], one.envelope) for one in await clocks.due(connection, boot, after)]
+        times = [_date(one, known).times_ms for one in ahead]
+        await self._partitions.prepare(set().union(*map(months_of, times)), datetime.now(UTC))
+        async with self._database.transaction() as connection:
+            await connection.execute(_SQL["lock"], {"registry": REGISTRY_LOCK, "gateways": [gateway_lock(boot[0])]})
+            progress = await clocks.progress(connection, boot)
+            page = [] if progress is None else await clocks.due(connection, boot, progress)
+            known = (await clocks.known_settings(connection, [boot]))[boot]
+            fresh = [_date(_stored(boot[0], one.envelope), known) for one in page]
+            found = await self._derive_anew(connection, page, fresh)
+            await clocks.advance(connection, boot, page)
+        self._series.remember(found)
+        return True
+
+    async def _derive_anew(
+        self, connection: Connection, page: Sequence[clocks.Due], fresh: Sequence[_Unfolded]
+    ) -> Findings:
+        """Put observations in the place of those that stand; returns the numbers learnt."""
+        known, found = await self._series.resolve(connection, [pair for one in fresh for pair in one.streams])
+        tally, left = Tally(), set[int]()
+        for due, one in zip(page, fresh, strict=True):
+            numbers = one.numbers(known)
+            datastreams = {number for stream in numbers for number in stream.datastreams}
+            await clocks.remove(connection, due, datastreams)
+            tally.extend(one.columns, one.times_ms, numbers, one.certain)
+            left |= datastreams if due.dated else set()
+        batch_numbers = {one.admitted.key: due.batch_no for due, one in zip(page, fresh, strict=True)}
+        await _copy(connection, fresh, known, batch_numbers)
+        datings = {batch_numbers[one.admitted.key]: one.dating for one in fresh if one.dating is not None}
+        await clocks.keep_datings(connection, datings)
+        await tally.write(connection)
+        if left:
+            await clocks.recount_extents(connection, left)
+        return found
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Unfolded:
-    """A batch with what several steps need of it: observation times, and its streams with what they are known by."""
+    """A batch with what several steps need of it: observation times, and its streams with what they are known by.
 
+    `dating` is what those times follow from where the clock had not been set.
+    """
+
+    dating: Dating | None = None
     admitted: Admitted
     times_ms: list[int]
     streams: list[tuple[StreamKey, Stream]]
@@ -120,6 +185,11 @@ class _Unfolded:
     @property
     def columns(self) -> Columns:
         return self.admitted.batch.columns
+
+    @property
+    def certain(self) -> list[bool] | None:
+        """Whether each reading's time is known; None: all of them."""
+        return self.dating.certain if self.dating is not None else None
 
     def numbers(self, known: Mapping[StreamKey, Numbers]) -> list[Numbers]:
         """Return the numbers of each stream."""
@@ -130,6 +200,23 @@ def _unfold(one: Admitted) -> _Unfolded:
     columns = one.batch.columns
     streams = list(zip(stream_keys(one.gateway, columns), columns.streams, strict=True))
     return _Unfolded(admitted=one, times_ms=observed_at_ms(columns), streams=streams, accounts=accounts_of(one.batch))
+
+
+def _stored(gateway: GatewayId, envelope: bytes) -> _Unfolded:
+    """Unfold a batch of the log, which was verified when it was stored."""
+    batch = parse_payload(Envelope.decode(envelope).payload)
+    return _unfold(Admitted(gateway=gateway, envelope=envelope, batch=batch))
+
+
+def _boot(one: Admitted) -> Boot:
+    return (one.gateway, one.batch.body.boot)
+
+
+def _date(one: _Unfolded, known: Sequence[Setting]) -> _Unfolded:
+    boot = _boot(one.admitted)
+    own = [setting for named, setting in told(one.admitted.batch) if named == boot]
+    dating = date(one.admitted.batch, [*known, *own])
+    return replace(one, times_ms=dating.times_ms, dating=dating)
 
 
 async def _locked(
@@ -214,7 +301,7 @@ async def _count(
     """Write what follows from the group beside its rows: tallies, samples due, who was heard, chains that now close."""
     tally = Tally()
     for one in fresh:
-        tally.add(one.columns, one.times_ms, one.numbers(known))
+        tally.add(one.columns, one.times_ms, one.numbers(known), one.certain)
     said: dict[int, Completeness] = {}
     for one in fresh:
         due = completeness(one.admitted.batch)
@@ -234,8 +321,21 @@ async def _account(
     connection: Connection, fresh: Sequence[_Unfolded], batch_numbers: Mapping[Key, int]
 ) -> tuple[set[Log], list[Incident]]:
     """Write what the new batches declare lost; returns the logs that it concerns, and an incident where it is much."""
-    told = [(one.admitted.gateway, batch_numbers[one.admitted.key], one.accounts) for one in fresh if one.accounts]
-    return await keep_accounts(connection, told) if told else (set(), [])
+    declared = [(one.admitted.gateway, batch_numbers[one.admitted.key], one.accounts) for one in fresh if one.accounts]
+    return await keep_accounts(connection, declared) if declared else (set(), [])
+
+
+async def _keep_clocks(connection: Connection, fresh: Sequence[_Unfolded], batch_numbers: Mapping[Key, int]) -> None:
+    """Write what the new batches tell of their gateways' clocks. Nearly always nothing."""
+    settings = [
+        (batch_numbers[one.admitted.key], boot, setting)
+        for one in fresh
+        if one.admitted.batch.body.ev
+        for boot, setting in told(one.admitted.batch)
+    ]
+    datings = {batch_numbers[one.admitted.key]: one.dating for one in fresh if one.dating is not None}
+    if settings or datings:
+        await clocks.keep_clocks(connection, settings, datings)
 
 
 def _columns(keys: Sequence[Key]) -> dict[str, object]:

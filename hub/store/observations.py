@@ -27,9 +27,14 @@ class Position:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
-    """One value of a datastream. `time_uncertain`: the gateway's clock had not been set."""
+    """One value of a datastream.
+
+    `time_uncertain`: the gateway's clock had not been set, and nothing has told the time since. Where something has,
+    `observed_at` is derived (decision 014) and `observed_at_original` is what the gateway wrote down.
+    """
 
     observed_at: datetime
+    observed_at_original: datetime | None
     value: float | None
     quality: int
     time_uncertain: bool

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import compress
 from typing import Final
 
 from hub.store.database import Connection
@@ -132,13 +133,24 @@ class Tally:
         self._first: dict[int, int] = {}
         self._last: dict[int, int] = {}
 
-    def add(self, columns: Columns, times_ms: list[int], numbers: Sequence[Numbers]) -> None:
-        """Count one stored batch, `numbers` per stream, `times_ms` per reading."""
+    def add(
+        self, columns: Columns, times_ms: list[int], numbers: Sequence[Numbers], certain: Sequence[bool] | None = None
+    ) -> None:
+        """Count one stored batch, `numbers` per stream, `times_ms` per reading; of its times only `certain` ones."""
         stream = spread(columns.stream, columns.n)
         for at, count in Counter(stream).items():
             self._readings[numbers[at].source] += count
         for at in dict(columns.undecoded):
             self._undecoded[numbers[stream[at]].source] += 1
+        self.extend(columns, times_ms, numbers, certain)
+
+    def extend(
+        self, columns: Columns, times_ms: list[int], numbers: Sequence[Numbers], certain: Sequence[bool] | None = None
+    ) -> None:
+        """Take a batch's times alone."""
+        stream = spread(columns.stream, columns.n)
+        if certain is not None:
+            stream, times_ms = list(compress(stream, certain)), list(compress(times_ms, certain))
         self._extend(stream, times_ms, numbers)
 
     def _extend(self, stream: list[int], times: list[int], numbers: Sequence[Numbers]) -> None:

@@ -21,8 +21,7 @@ from gateway.spool.room import Room
 from gateway.spool.spool import Spool
 from gateway.spool.sqlite import NotKept, used_bytes
 from gateway.spool.store import SpoolFile
-from tests.faults.gateway_bed import _reading as decode_reading
-from tests.faults.gateway_bed import read_only
+from tests.faults.gateway_bed import read_only, read_row
 from tests.faults.harness import Case, Oracle, poll, seed
 from tests.faults.test_faults_gateway_damage import KEY, number_of, seal
 from tests.gateway.gateway_readings import GATEWAY, confirm, reading
@@ -275,7 +274,7 @@ async def hold_a_line(case: Case, folder: Path, monkeypatch: pytest.MonkeyPatch)
 
         def kept() -> set[int]:
             with closing(read_only(folder / "spool.db")) as db:
-                return {number_of(decode_reading(body)) for (body,) in db.execute("SELECT body FROM reading")}
+                return {number_of(read_row(body)) for (body,) in db.execute("SELECT body FROM reading")}
 
         with suppress(AssertionError):
             await asyncio.to_thread(poll, "the alarms", lambda: alarms <= kept(), deadline_s=5)
@@ -288,7 +287,7 @@ async def hold_a_line(case: Case, folder: Path, monkeypatch: pytest.MonkeyPatch)
         assert queue.acknowledged == everything, "in order of arrival"
         oracle.promise(*everything)
         with closing(read_only(folder / "spool.db")) as db:
-            numbers = [number_of(decode_reading(body)) for (body,) in db.execute("SELECT body FROM reading")]
+            numbers = [number_of(read_row(body)) for (body,) in db.execute("SELECT body FROM reading")]
         case.take(oracle.judge([number for number in numbers if number >= 10_000]))
 
 

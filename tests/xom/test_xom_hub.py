@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import shutil
 import socket
+import tempfile
 from pathlib import Path
 
 import pytest
 
+from hub.store.batches import BatchStore
+from hub.store.database import open_database
+from hub.store.embedded import embedded_postgres
+from hub.store.migrate import behind
+from tests.hub.conftest import dsn, enrol, postgres  # noqa: F401 - fixtures
+from tests.hub.unset_clock import Boot, BootLog
+from tests.hub.written import Log
 from tests.real_mosquitto import free_port
 from tests.xom.commands import refused, xom
 
@@ -29,8 +39,8 @@ def test_a_busy_port_is_one_line_that_names_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("command", [["serve"], ["migrate"], ["registry", "load", "samples/registry.toml"]])
 def test_an_unreachable_database_is_one_line_with_a_remedy(tmp_path: Path, command: list[str]) -> None:
-    dsn = f"host=127.0.0.1 port={free_port()} dbname=xom password=hunter2"
-    config = config_of(tmp_path, f'[database]\ndsn = "{dsn}"', "[http]\nport = 0")
+    away = f"host=127.0.0.1 port={free_port()} dbname=xom password=hunter2"
+    config = config_of(tmp_path, f'[database]\ndsn = "{away}"', "[http]\nport = 0")
     line = refused(xom("hub", *command, "-c", config))
     assert line.startswith("xom hub: the database is not available: ")
     assert "[database] dsn" in line
@@ -80,3 +90,34 @@ def test_the_key_is_made_once_and_printed_for_gateways(tmp_path: Path) -> None:
     assert len(bytes.fromhex(first["public_key"])) == 32
     shown = xom("hub", "key", "-c", config).stdout
     assert f'public_key = "{first["public_key"]}"' in shown
+
+
+@pytest.mark.postgres
+async def test_clocks_shows_times_as_written_and_as_corrected(tmp_path: Path, dsn: str) -> None:  # noqa: F811
+    log, boot = BootLog(), Boot(0)
+    async with open_database(dsn) as database:
+        await enrol(database, Log(log.gateway, log.key))
+        store = BatchStore(database)
+        await store.commit([log.seal([boot.reading(60_000)], [boot.set_right(90_000)])])
+    config = config_of(tmp_path, f'[database]\ndsn = "{dsn}"')
+    shown = xom("hub", "clocks", "-c", config).stdout
+    assert "written    1970-01-01 00:00:59Z" in shown
+    assert "now        2026-01-15 00:00:59Z" in shown
+    assert "clock set  2026-01-15 00:01:30Z, 90 s after the start, told by batch 1" in shown
+    [one] = json.loads(xom("hub", "clocks", "--json", "-c", config).stdout)["boots"]
+    assert (one["boot"], one["undated"]) == (boot.name, 0)
+
+
+@pytest.mark.postgres
+async def test_migrate_uses_the_embedded_server_of_a_running_hub() -> None:
+    # Not under pytest's own folder: PostgreSQL's account may not enter it when we are root.
+    home = Path(tempfile.mkdtemp(prefix="xom-test-"))
+    home.chmod(0o755)  # noqa: ASYNC240 - one system call, before anything runs beside it
+    try:
+        async with embedded_postgres(home / "hub" / "postgres") as running, open_database(running) as database:
+            assert len(await behind(database)) > 0
+            done = await asyncio.to_thread(xom, "hub", "migrate", "-c", config_of(home))
+            assert (done.returncode, done.stdout) == (0, "the database has this version's schema\n"), done.stderr
+            assert await behind(database) == []
+    finally:
+        shutil.rmtree(home)

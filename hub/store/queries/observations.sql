@@ -1,6 +1,10 @@
 -- name: ascending
-select observed_at, value, quality & 63 as quality, quality & 64 <> 0 as time_uncertain, batch_no, reading_index
-from observation
+select
+    observed_at, value, quality & 63 as quality, batch_no, reading_index, observed_at_original,
+    quality & 64 <> 0 and observed_at_original is null as time_uncertain
+from (select *, case when quality & 64 <> 0 then (
+    select t.observed_at from original_time t where t.batch_no = o.batch_no and t.reading_index = o.reading_index
+) end as observed_at_original from observation o) o
 where datastream_no = %(datastream)s::integer
     and (%(start)s::timestamptz is null or observed_at >= %(start)s::timestamptz)
     and (%(end)s::timestamptz is null or observed_at < %(end)s::timestamptz)
@@ -11,8 +15,12 @@ order by observed_at, batch_no, reading_index
 limit %(limit)s::integer
 
 -- name: descending
-select observed_at, value, quality & 63 as quality, quality & 64 <> 0 as time_uncertain, batch_no, reading_index
-from observation
+select
+    observed_at, value, quality & 63 as quality, batch_no, reading_index, observed_at_original,
+    quality & 64 <> 0 and observed_at_original is null as time_uncertain
+from (select *, case when quality & 64 <> 0 then (
+    select t.observed_at from original_time t where t.batch_no = o.batch_no and t.reading_index = o.reading_index
+) end as observed_at_original from observation o) o
 where datastream_no = %(datastream)s::integer
     and (%(start)s::timestamptz is null or observed_at >= %(start)s::timestamptz)
     and (%(end)s::timestamptz is null or observed_at < %(end)s::timestamptz)
