@@ -12,6 +12,7 @@ import pytest
 
 from gateway.delivery.client import Delivery
 from hub.assembly import Hub
+from tests.certificates import Authority
 from tests.faults import harness
 from tests.faults.hub_world import (
     Field,
@@ -25,13 +26,14 @@ from tests.faults.hub_world import (
 )
 from tests.faults.network_relay import CuttingRelay, cutting_relay
 from tests.hub.conftest import dsn, postgres  # noqa: F401 - fixtures
-from tests.real_mosquitto import Mosquitto
+from tests.real_mosquitto import Mosquitto, free_port
 from wire.backoff import Backoff
-from wire.mqtt import Link, Unavailable
+from wire.mqtt import Broker, Link, Terms, Unavailable
 
 pytestmark = [pytest.mark.mosquitto, pytest.mark.postgres]
 FURTHEST = 4096
 SHORT = 160  # CONNECT, CONNACK and SUBACK lie below
+TLS_OPENING = {"up": 500, "down": 1_000}  # bytes that TLS, CONNECT and SUBSCRIBE take at least
 LANES = 4  # gateways side by side, each on a relay of its own
 PLACES = ("up:opening", "up:delivery", "down:opening", "down:delivery")
 Cut = tuple[str, int]
@@ -142,3 +144,33 @@ async def test_c4_fails_when_sent_is_taken_for_stored(
     await sweep(case, [("up", after) for after in range(400, 1400, 100)], tmp_path, dsn, mosquitto, lanes=1)
     case.print()
     assert case.lost > 0
+
+
+@pytest.mark.parametrize("silently", [False, True], ids=["cut", "black_hole"])
+async def test_c4_and_c7_over_tls_every_opening_that_fails_is_followed_by_another(
+    tmp_path: Path, mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch, silently: bool
+) -> None:
+    monkeypatch.setattr(Backoff, "next_s", lambda _: 0.02)
+    case = harness.Case(id="C7-black_hole" if silently else "C4-tls", seed=harness.seed(47))
+    ca, port = Authority(tmp_path / "ca"), free_port()
+    server = ca.sign("server", host="127.0.0.1")
+    mosquitto.options = [
+        f"listener {port} 127.0.0.1", f"cafile {ca.file}", f"certfile {server.certificate}",
+        f"keyfile {server.key}",
+    ]  # fmt: skip
+    mosquitto.restart()
+    chance = case.random
+    patience = 1.0 if silently else 30.0
+    async with cutting_relay(port) as relay:
+        terms = Terms(client_id="gw-a", subscriptions=["down/#"], connect_timeout_s=patience)
+        async with Link(Broker(port=relay.port, tls_ca=ca.file), terms) as link:
+            await link.wait_connected()
+            for trial in range(harness.trials(4 if silently else 60, full=30 if silently else 1_000)):
+                direction, cuts = ("up", "down")[trial % 2], relay.cuts
+                relay.arm(direction, chance.randint(0, TLS_OPENING[direction]), silently=silently)
+                await until("the cut", lambda: relay.cuts > cuts)  # noqa: B023
+                case.recovered(await until("up again", lambda: relay.cut_after is None and link.connected))
+                await link.publish("up/x", b"x")
+                case.reached[direction] += 1
+                case.trials += 1
+    case.close(points=("up", "down"))
