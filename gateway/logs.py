@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import sys
-from typing import TextIO
+from typing import TextIO, cast
 
 import structlog
 
@@ -38,6 +38,6 @@ def write_logs() -> None:
             structlog.processors.add_log_level,
             structlog.processors.LogfmtRenderer(key_order=["level", "event"]),
         ],
-        logger_factory=structlog.PrintLoggerFactory(Droppable(sys.stderr)),
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", Droppable(sys.stderr))),
         cache_logger_on_first_use=True,
     )

@@ -18,7 +18,7 @@ _EVERY_S = 5.0
 class Running(msgspec.Struct, frozen=True, kw_only=True):
     """A running gateway's word. Problems are "" where there is none.
 
-    `card_refusals` counts since the start what the spool asked of the card and did not get: a worn card shows first here.
+    `card_refusals` counts since the start what the spool asked of the card and did not get: so a worn card begins.
     """
 
     at_ms: int
