@@ -12,13 +12,13 @@ import functools
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 from bench.flood import Uplink
-from bench.uplinks import Key, Load, hamlet, render_with_alarms
+from bench.uplinks import Key, Load, hamlet, render, render_with_alarms
 from tests.faults.gateway_bed import Bed
 from tests.faults.harness import Oracle, poll
 from tests.wire.fake_broker import (
@@ -40,6 +40,7 @@ from wire.identity import Epoch
 from wire.keys import SigningKey
 from wire.topics import Subject, Topic
 
+_MOST = 6_000
 _PACKET_IDS = 60_000
 _IN_FLIGHT = 400
 _TICK_S = 0.01
@@ -48,9 +49,9 @@ Stored = Mapping[tuple[Epoch, int], Batch]
 
 
 @functools.cache
-def uplinks(count: int = 6_000) -> Load:
-    """Uplinks of the simulated hamlet, each tenth an alarm; written out once a run."""
-    return render_with_alarms(count)
+def uplinks(*, alarms: bool = True) -> Load:
+    """Uplinks of the simulated hamlet, each tenth an alarm or none; written out once a run."""
+    return render_with_alarms(_MOST) if alarms else render(_MOST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +65,9 @@ class Word:
 class Surroundings:
     """Runs while the context is open. `per_s` uplinks arrive for the gateway, also while it is away."""
 
-    def __init__(self, *, per_s: float = 0.0, key: SigningKey | None = None) -> None:
+    def __init__(self, *, per_s: float = 0.0, alarms: bool = True) -> None:
         self.village, self.per_s = hamlet(), per_s
-        self.key, self.hub_key = key or SigningKey.generate(), SigningKey.generate()
+        self.key, self.hub_key = SigningKey.generate(), SigningKey.generate()
         self.oracle: Oracle[Key] = Oracle()
         self.promised_at: dict[Key, float] = {}
         self.acknowledges = True
@@ -76,7 +77,9 @@ class Surroundings:
         self.port = 0
         self._verifier = self.key.public.verifier()
         self._lock = threading.Lock()
-        self._source: Iterator[tuple[Uplink, Key]] = iter(zip(uplinks().uplinks, uplinks().keys, strict=True))
+        self._source: Iterator[tuple[Uplink, Key]] = iter(
+            zip(uplinks(alarms=alarms).uplinks, uplinks(alarms=alarms).keys, strict=True)
+        )
         self._waiting: list[tuple[Uplink, Key]] = []
         self._in_flight: dict[int, tuple[Uplink, Key]] = {}
         self._mid = 0
@@ -143,6 +146,10 @@ class Surroundings:
     def wait_for_batches(self, count: int, deadline_s: float = 60.0) -> None:
         """Wait until the hub has so many batches."""
         poll(f"{count} batches", lambda: len(self.stored) >= count, deadline_s=deadline_s)
+
+    def wait_until_at_hub(self, keys: Collection[Key], deadline_s: float = 60.0) -> None:
+        """Wait until the hub has these."""
+        poll("them at the hub", lambda: set(self.at_hub()) >= set(keys), deadline_s=deadline_s)
 
     # ---- the thread's own
 

@@ -254,7 +254,7 @@ def test_a7_a_read_only_card_is_waited_for_without_a_restart(tmp_path: Path) -> 
 
 
 def test_a8_a_slow_card_delays_the_readings_and_nothing_else(tmp_path: Path) -> None:
-    """Every sync takes 1.5 s; the watchdog's interval is some syncs long, as in the field, where they take 5 to 30."""
+    """Every sync takes 1.5 s, and a watchdog interval is a few of them, as in the field, where one takes 5 to 30."""
     case = Case(id="A8", seed=seed(801))
     with failing(tmp_path, per_s=300.0) as (around, gateway, shim, supervisor):
         around.wait_for_promises(300)
