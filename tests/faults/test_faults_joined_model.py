@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -247,7 +246,7 @@ class Drained(Joined):
             super().teardown()
 
 
-def run(machine: Callable[[], RuleBasedStateMachine], examples: int) -> None:
+def run(machine: type[RuleBasedStateMachine], examples: int) -> None:
     checks = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
     how = settings(
         max_examples=examples, stateful_step_count=40, deadline=None, suppress_health_check=checks,
