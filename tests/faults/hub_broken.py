@@ -13,7 +13,7 @@ from typing import Any
 from hub import incarnation
 from hub.cli import hub_app
 from hub.ingest import consumer
-from hub.store import batches, deliveries
+from hub.store import batches, deliveries, embedded
 from hub.store.admission import Admitted, Verdict, judge
 from hub.store.deliveries import Delivery
 from wire.mqtt import Message
@@ -56,10 +56,20 @@ def no_restore_detection() -> None:
     incarnation.restored = lambda *_: None
 
 
+def left_dead() -> None:
+    """Start the embedded server once, and never look after it."""
+
+    async def look_away(_: embedded._Server) -> None:
+        await asyncio.Event().wait()
+
+    embedded._Server.keep_running = look_away  # type: ignore[method-assign, assignment]
+
+
 SWITCHES: Mapping[str, Callable[[], None]] = {
     "ack_before_commit": ack_before_commit,
     "no_dedup_key": no_dedup_key,
     "no_restore_detection": no_restore_detection,
+    "left_dead": left_dead,
 }
 
 if __name__ == "__main__":
