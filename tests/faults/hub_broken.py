@@ -14,7 +14,7 @@ from typing import Any
 from hub import incarnation
 from hub.cli import hub_app
 from hub.ingest import consumer
-from hub.store import batches, deliveries
+from hub.store import batches, deliveries, embedded
 from hub.store.admission import Admitted, Outcome, Verdict, judge
 from hub.store.batches import BatchStore, Committed
 from hub.store.database import StoreUnavailable
@@ -125,6 +125,15 @@ def _rewrite(patch: Patch, name: str, old: bytes, new: bytes) -> None:
     patch(deliveries, "_SQL", {**deliveries._SQL, name: statement.replace(old, new)})
 
 
+def left_dead() -> None:
+    """Start the embedded server once, and never look after it."""
+
+    async def look_away(_: embedded._Server) -> None:
+        await asyncio.Event().wait()
+
+    embedded._Server.keep_running = look_away  # type: ignore[method-assign, assignment]
+
+
 SWITCHES: Mapping[str, Callable[[], None]] = {
     "ack_before_commit": ack_before_commit,
     "no_dedup_key": no_dedup_key,
@@ -135,6 +144,7 @@ SWITCHES: Mapping[str, Callable[[], None]] = {
     "numbers_only": numbers_only,
     "accounts_ignored": accounts_ignored,
     "holes_passed": holes_passed,
+    "left_dead": left_dead,
 }
 
 if __name__ == "__main__":

@@ -1,0 +1,28 @@
+"""Log lines: a stream that takes none stops nothing."""
+
+from __future__ import annotations
+
+import errno
+import io
+
+from hub.logs import Forgiving
+
+
+class Full(io.StringIO):
+    """A file on a disk without room."""
+
+    def write(self, _: str) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def flush(self) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_line_that_cannot_be_written_is_dropped() -> None:
+    print("line", file=Forgiving(Full()), flush=True)
+
+
+def test_a_line_that_can_is_written() -> None:
+    stream = io.StringIO()
+    print("line", file=Forgiving(stream), flush=True)
+    assert stream.getvalue() == "line\n"
