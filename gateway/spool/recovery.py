@@ -313,7 +313,8 @@ def _salvage(old: apsw.Connection, new: apsw.Connection, known: Head | None, now
     lost = _copy_batches(old, new, headers)
     for gap in stretches(lost, Cause.DAMAGED):
         note_gap(new, gap, now_ms)
-    readings = _copy_readings(old, new, known and _brought_up_to_date(known, headers), now_ms)
+    counted = known and _brought_up_to_date(known, headers)
+    readings = _copy_readings(old, new, counted, now_ms, proven=proven, gone=spool is None)
     for table in ("event", "gap"):
         for _, body in _rows(old, table, "body"):
             new.execute(f"INSERT INTO {table} (body) VALUES (?)", (body,))  # noqa: S608 - our own names
@@ -363,8 +364,14 @@ def _copy_batches(old: apsw.Connection, new: apsw.Connection, headers: Sequence[
     return lost
 
 
-def _copy_readings(old: apsw.Connection, new: apsw.Connection, known: Head | None, now_ms: int) -> int:
-    """Copy what was not sealed; what the head has counted and is not there is a gap of so many readings."""
+def _copy_readings(
+    old: apsw.Connection, new: apsw.Connection, known: Head | None, now_ms: int, *, proven: bool, gone: bool
+) -> int:
+    """Copy what was not sealed; what the head has counted and is not there is a gap of so many readings.
+
+    The head on the card may be some commits old after a power cut. Where the file does not prove otherwise the number
+    is a lower bound, `certain: false`; where the file is gone that is said also when the head knows of none.
+    """
     count = 0
     for number, body in _rows(old, "reading", "body"):
         new.execute("INSERT INTO reading (id, body) VALUES (?, ?)", (number, body))
@@ -372,9 +379,10 @@ def _copy_readings(old: apsw.Connection, new: apsw.Connection, known: Head | Non
     if known is not None:
         there = len(new.execute("SELECT id FROM reading WHERE id > ?", (known.sealed,)).fetchall())
         missing = known.kept - known.sealed - there
-        if missing > 0:
+        if missing > 0 or gone:
             # They may have been in a batch whose number is reported beside this.
-            note_gap(new, Gap(epoch=known.epoch, cause=Cause.DAMAGED, readings=missing), now_ms)
+            gap = Gap(epoch=known.epoch, cause=Cause.DAMAGED, readings=max(0, missing), certain=proven)
+            note_gap(new, gap, now_ms)
         _count_on(new, known.kept)
     return count
 

@@ -122,7 +122,7 @@ def test_a6_a_start_whose_fsync_fails_is_repeated_by_the_supervisor(tmp_path: Pa
 def test_a4_writes_that_find_no_space_are_told_and_repeated(tmp_path: Path) -> None:
     """Writes at random places: of the log, of the file, of the head; some cut short."""
     case = Case(id="A4-writes", seed=seed(403))
-    chance = case.random
+    chance, heads = case.random, 0
     with failing(tmp_path) as (around, gateway, shim, supervisor):
         for _ in range(trials(8)):
             name = chance.choice(["spool.db-wal", "spool.db-wal", "spool.db", "spool.head", ""])
@@ -134,9 +134,12 @@ def test_a4_writes_that_find_no_space_are_told_and_repeated(tmp_path: Path) -> N
             else:
                 shim.wait_until_fired()
             case.trials += 1
+            heads += name in ("", "spool.head")
         shim.heal()
         settle(case, gateway, around)
-        assert supervisor.restarts == 0, gateway.said[-3000:]
+        # A batch that is sealed is not handed out before its number is on the card: where that fails twice, a start
+        # sorts it out. Never because of the log or the file.
+        assert supervisor.restarts <= heads, gateway.said[-3000:]
     case.close()
 
 

@@ -238,7 +238,7 @@ def zero(file: Path, at: int) -> str:
     with file.open("r+b") as opened:
         opened.seek(at - at % 4096)
         opened.write(bytes(4096))
-    return f"zero {file.name} at {at}"
+    return f"zero {file.name} at {at};"
 
 
 def cut_and_ruin(case: Case, cards: Shelf, image: Path, gateway: Bed, around: Surroundings, place: Path) -> None:
@@ -276,19 +276,20 @@ def test_a3_power_cut_during_the_recovery_from_a_power_cut(tmp_path: Path, cards
 
 
 def ruin(file: Path, turn: int, chance: random.Random) -> str:
-    """A page anywhere, the page that says what the file is, the whole file: in turn."""
+    """A page anywhere, the page that says what the file is (it costs nothing), the whole file: in turn."""
     if turn % 3 == 1:
         return zero(file, 0)
     return damage(file, Damage.DELETE if turn % 3 else Damage.ZERO, chance)
 
 
 def covered(lost: set[Key], word: Word, gaps: list[Gap]) -> bool:
-    """Whether gap records account for what is lost: by batch, the rest by its number."""
+    """Whether gap records account for what is lost: by batch, the rest by its number, which may be a lower bound."""
     named = {(gap.epoch, seq) for gap in gaps if gap.first for seq in range(gap.first, gap.last + 1)}
     by_batch = {
         key for (epoch, seq), batch in word.stored.items() if (str(epoch), seq) in named for key in keys_of(batch)
     }
-    return len(lost - by_batch) <= sum(gap.readings or 0 for gap in gaps if not gap.first)
+    rest = [gap for gap in gaps if not gap.first]
+    return len(lost - by_batch) <= sum(gap.readings or 0 for gap in rest) or any(not gap.certain for gap in rest)
 
 
 def deep(case: Case, cards: Shelf, folder: Path, chance: random.Random, *switches: Switch) -> None:
@@ -318,17 +319,26 @@ def deep(case: Case, cards: Shelf, folder: Path, chance: random.Random, *switche
             found = Found(gateway, card / "data")
         lost = judge(case, word, around, found, hub_counts=False)
         assert around.conflicts == 0
-        if not covered(lost, word, found.gaps):
+        if lost and (what.startswith("zero spool.db at 0;") or not covered(lost, word, found.gaps)):
             case.lost += len(lost)
             print(f"{what}: {len(lost)} lost, {found.gaps}")  # noqa: T201
 
 
 def test_a3_fails_when_the_recovery_does_not_wait_for_the_card(tmp_path: Path, cards: Shelf) -> None:
     """The note of where the damaged spool lies is then empty after a cut: the next start finds nothing to salvage."""
-    case = Case(id="A3-broken:hasty_recovery", seed=seed(301))
+    case, refused = Case(id="A3-broken:hasty_recovery", seed=seed(301)), ""
     for trial in range(_UNTIL_LOST):
-        deep(case, cards, tmp_path / f"trial-{trial}", random.Random(case.seed * 1_000 + trial), Switch.HASTY_RECOVERY)
-        if case.lost:
+        try:
+            deep(
+                case,
+                cards,
+                tmp_path / f"trial-{trial}",
+                random.Random(case.seed * 1_000 + trial),
+                Switch.HASTY_RECOVERY,
+            )
+        except AssertionError as error:  # a start that ends at once, a number used twice
+            refused = str(error)
+        if case.lost or refused:
             break
     case.print()
-    assert case.lost > 0
+    assert case.lost > 0 or refused
