@@ -62,7 +62,7 @@ def _run(name: str, changes: dict[str, Any], as_json: bool) -> None:
     structlog.configure(wrapper_class=level, logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     try:
         report = measure(name, changes)
-    except (NoBrokerError, GatewayError, msgspec.MsgspecError) as error:
+    except (NoBrokerError, GatewayError, TimeoutError, msgspec.MsgspecError) as error:
         typer.echo(f"xom bench {name}: {error}", err=True)
         raise typer.Exit(2) from error
     typer.echo(msgspec.json.encode(report.to_object()).decode() if as_json else "\n".join(report.lines()))

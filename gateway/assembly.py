@@ -176,7 +176,7 @@ async def _concentrators(config: Config) -> AsyncIterator[ConcentratorSource | N
     if not config.chirpstack.enabled or config.chirpstack.concentrator_report_s <= 0:
         yield None
         return
-    terms = concentrators.terms(f"xom-{config.gateway.id}-concentrators")
+    terms = concentrators.terms(f"xom-concentrators-{config.gateway.id}")
     async with Link(config.chirpstack.broker(), terms) as link:
         yield ConcentratorSource(link)
 
