@@ -6,6 +6,7 @@ The switches live here and not in the product: nothing that is installed in a ha
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import enum
 import sys
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from gateway import crash, pipeline
 from gateway.sources.chirpstack import ChirpStackSource, Pack
 from gateway.spool.sealing import Sealer
 from gateway.spool.spool import Spool
+from wire.mqtt import Message
 from wire.reading import Reading
 
 _PUBACK_LEAVES_S = 0.05  # long enough for the broker to have it
@@ -25,6 +27,7 @@ class Switch(enum.StrEnum):
 
     NONE = "none"
     ACK_BEFORE_COMMIT = "ack_before_commit"
+    MALFORMED_DROPPED = "malformed_dropped"
 
 
 def ack_before_commit() -> None:
@@ -40,9 +43,20 @@ def ack_before_commit() -> None:
     pipeline._keep = keep
 
 
+def malformed_dropped() -> None:
+    """Count what cannot be read, and keep nothing of it."""
+    read = ChirpStackSource._pack
+
+    def forgetful(self: ChirpStackSource, messages: list[Message]) -> Pack:
+        return dataclasses.replace(read(self, messages), rejected=())
+
+    ChirpStackSource._pack = forgetful  # type: ignore[method-assign]
+
+
 THROW: dict[Switch, Callable[[], None]] = {
     Switch.NONE: lambda: None,
     Switch.ACK_BEFORE_COMMIT: ack_before_commit,
+    Switch.MALFORMED_DROPPED: malformed_dropped,
 }
 
 
