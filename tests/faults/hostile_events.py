@@ -115,7 +115,7 @@ _hostile_values = st.one_of(
         ["\0", "\x1b[2J", "NaN", "2026-13-45T99:99:99Z", "0001-01-01T00:00:00Z", "f" * 16, "=" * 9, "x" * 2_000]
     ),
     st.lists(st.none(), max_size=3),
-    st.just([{}] * 300),
+    st.builds(lambda: [{} for _ in range(300)]),
     st.dictionaries(st.text(max_size=4), st.integers(), max_size=3),
 )
 
