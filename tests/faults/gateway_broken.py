@@ -6,6 +6,7 @@ The switches live here and not in the product: nothing that is installed in a ha
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import enum
 import sys
 from collections.abc import Awaitable, Callable, Sequence
@@ -24,6 +25,7 @@ from gateway.spool.sealing import Sealer
 from gateway.spool.spool import Spool
 from gateway.spool.sqlite import NotKept
 from gateway.watchdog import Watchdog
+from wire.mqtt import Message
 from wire.reading import Reading
 
 _PUBACK_LEAVES_S = 0.05  # long enough for the broker to have it
@@ -41,6 +43,7 @@ class Switch(enum.StrEnum):
     HASTY_RECOVERY = "hasty_recovery"
     SMALL_LOG = "small_log"
     NO_PACE = "no_pace"
+    MALFORMED_DROPPED = "malformed_dropped"
 
 
 def ack_before_commit() -> None:
@@ -131,6 +134,16 @@ def no_pace() -> None:
     Pace.has_room = True  # type: ignore[assignment, method-assign]
 
 
+def malformed_dropped() -> None:
+    """Count what cannot be read, and keep nothing of it."""
+    read = ChirpStackSource._pack
+
+    def forgetful(self: ChirpStackSource, messages: list[Message]) -> Pack:
+        return dataclasses.replace(read(self, messages), rejected=())
+
+    ChirpStackSource._pack = forgetful  # type: ignore[method-assign]
+
+
 THROW: dict[Switch, Callable[[], None]] = {
     Switch.NONE: lambda: None,
     Switch.ACK_BEFORE_COMMIT: ack_before_commit,
@@ -141,6 +154,7 @@ THROW: dict[Switch, Callable[[], None]] = {
     Switch.HASTY_RECOVERY: hasty_recovery,
     Switch.SMALL_LOG: small_log,
     Switch.NO_PACE: no_pace,
+    Switch.MALFORMED_DROPPED: malformed_dropped,
 }
 
 
