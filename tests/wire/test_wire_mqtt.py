@@ -456,7 +456,7 @@ async def test_messages_before_the_suback_that_fill_the_hand_over_do_not_block_i
 
 SCALE = 0.1  # of the product's waits, so that the window below takes seconds
 WINDOW_S = 6.0
-MOST_ATTEMPTS = 24  # of both together in the window: each waits 0.1, 0.2, 0.4 ... 6 s
+MOST_ATTEMPTS = 24  # of both together in the window: each waits 0.1, 0.2, 0.4 ... 3 s
 
 
 async def fight(port: int) -> tuple[int, tuple[Link, Link]]:
@@ -483,8 +483,8 @@ async def fight(port: int) -> tuple[int, tuple[Link, Link]]:
 
 @pytest.fixture
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wire.mqtt.link._STOOD_S", 120 * SCALE)
-    monkeypatch.setattr("wire.mqtt.link._SHORT_LIVED_WAIT_S", 60 * SCALE)
+    monkeypatch.setattr("wire.mqtt.link._STOOD_S", 60 * SCALE)
+    monkeypatch.setattr("wire.mqtt.link._SHORT_LIVED_WAIT_S", 30 * SCALE)
 
 
 @real
