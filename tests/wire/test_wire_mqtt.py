@@ -452,6 +452,23 @@ async def test_messages_before_the_suback_that_fill_the_hand_over_do_not_block_i
         assert fake.callers == 1
 
 
+@real
+async def test_a_caller_who_tries_again_at_once_does_not_keep_us_from_noticing_the_loss(mosquitto: Mosquitto) -> None:
+    never_back = Backoff(first_s=3600, longest_s=3600)
+    async with Link(Broker(port=mosquitto.port), Terms(client_id="thon-1"), never_back) as gateway:
+        await within(gateway.wait_connected())
+        connection = gateway._connection
+        assert connection is not None
+        cut(gateway)
+        await asyncio.wait([connection.lost])
+        tries = 0
+        while gateway.connected and tries < 1_000:
+            tries += 1
+            with pytest.raises(Unavailable):
+                await gateway.publish("up/b", b"x")
+        assert not gateway.connected
+
+
 # ---- two with one name
 
 SCALE = 0.1  # of the product's waits, so that the window below takes seconds

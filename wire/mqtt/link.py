@@ -100,8 +100,9 @@ class Link:
         sending.
         """
         connection = self._connection
-        if connection is None or not self._up.is_set():
-            raise Unavailable(f"no connection to {self.broker}: {self.problem}")
+        if connection is None or connection.lost.done() or not self._up.is_set():
+            await asyncio.sleep(0)  # else a caller who tries again at once would keep us from noticing the loss
+            raise Unavailable(f"no connection to {self.broker}: {self.problem or 'just lost'}")
         size = len(topic.encode()) + len(payload) + PUBLISH_OVERHEAD_BYTES
         if size > connection.limits.packet_bytes:
             raise TooLarge(f"{size} bytes; {self.broker} takes packets of at most {connection.limits.packet_bytes}")
