@@ -452,11 +452,28 @@ async def test_messages_before_the_suback_that_fill_the_hand_over_do_not_block_i
         assert fake.callers == 1
 
 
+@real
+async def test_a_caller_who_tries_again_at_once_does_not_keep_us_from_noticing_the_loss(mosquitto: Mosquitto) -> None:
+    never_back = Backoff(first_s=3600, longest_s=3600)
+    async with Link(Broker(port=mosquitto.port), Terms(client_id="thon-1"), never_back) as gateway:
+        await within(gateway.wait_connected())
+        connection = gateway._connection
+        assert connection is not None
+        cut(gateway)
+        await asyncio.wait([connection.lost])
+        tries = 0
+        while gateway.connected and tries < 1_000:
+            tries += 1
+            with pytest.raises(Unavailable):
+                await gateway.publish("up/b", b"x")
+        assert not gateway.connected
+
+
 # ---- two with one name
 
 SCALE = 0.1  # of the product's waits, so that the window below takes seconds
 WINDOW_S = 6.0
-MOST_ATTEMPTS = 24  # of both together in the window: each waits 0.1, 0.2, 0.4 ... 6 s
+MOST_ATTEMPTS = 24  # of both together in the window: each waits 0.1, 0.2, 0.4 ... 3 s
 
 
 async def fight(port: int) -> tuple[int, tuple[Link, Link]]:
@@ -483,8 +500,8 @@ async def fight(port: int) -> tuple[int, tuple[Link, Link]]:
 
 @pytest.fixture
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wire.mqtt.link._STOOD_S", 120 * SCALE)
-    monkeypatch.setattr("wire.mqtt.link._SHORT_LIVED_WAIT_S", 60 * SCALE)
+    monkeypatch.setattr("wire.mqtt.link._STOOD_S", 60 * SCALE)
+    monkeypatch.setattr("wire.mqtt.link._SHORT_LIVED_WAIT_S", 30 * SCALE)
 
 
 @real

@@ -19,8 +19,8 @@ from wire.mqtt.terms import PUBLISH_OVERHEAD_BYTES, Broker, Limits, Silent, Term
 log = structlog.get_logger(__name__)
 
 _FAILURE = 0x80  # reason codes from here on are failures (MQTT 5, 2.4)
-_STOOD_S = 120.0  # a connection that lived as long was a good one
-_SHORT_LIVED_WAIT_S = 60.0  # what lives shorter is tried again within about a minute: an alarm may be waiting
+_STOOD_S = 60.0  # a connection that lived as long was a good one; longer than the next wait, else twins never tire
+_SHORT_LIVED_WAIT_S = 30.0  # what lives shorter is tried again within half a minute: an alarm may be waiting
 
 
 class Link:
@@ -100,8 +100,9 @@ class Link:
         sending.
         """
         connection = self._connection
-        if connection is None or not self._up.is_set():
-            raise Unavailable(f"no connection to {self.broker}: {self.problem}")
+        if connection is None or connection.lost.done() or not self._up.is_set():
+            await asyncio.sleep(0)  # else a caller who tries again at once would keep us from noticing the loss
+            raise Unavailable(f"no connection to {self.broker}: {self.problem or 'just lost'}")
         size = len(topic.encode()) + len(payload) + PUBLISH_OVERHEAD_BYTES
         if size > connection.limits.packet_bytes:
             raise TooLarge(f"{size} bytes; {self.broker} takes packets of at most {connection.limits.packet_bytes}")
