@@ -61,12 +61,10 @@ def heard(gateway: Bed, events: int) -> Running:
     return poll(f"{events} events heard", word, deadline_s=60)
 
 
-def run_g4(
-    case: Case, folder: Path, broker: Mosquitto, events: list[Hostile], switch: Switch = Switch.NONE
-) -> set[bytes]:
+def run_g4(case: Case, folder: Path, broker: Mosquitto, events: list[Hostile], *switches: Switch) -> set[bytes]:
     """Send good uplinks, hostile events, good uplinks; account for every one. Returns what was malformed."""
     with bed(folder, broker) as gateway:
-        gateway.start(switch=switch)
+        gateway.start(None, *switches)
         gateway.wait_until_it_hears()
         pid, sensors = gateway.running.pid, Sensors(broker.port, per_s=1)
         sensors.burst(_GOOD)
