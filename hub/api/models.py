@@ -239,8 +239,8 @@ class SupersededModel(Model):
     superseded_by: int = Field(description="The derivation that replaced it.", examples=[1])
     superseded_at: datetime = Field(description="When it was replaced.", examples=["2026-03-01T08:00:00Z"])
     why: str = Field(
-        description="`redecoded`: the frame gives other quantities; `no_record`: it holds no such record; else why it is "
-        "undecoded now.",
+        description="`redecoded`: the frame gives other quantities; `no_record`: it holds no such record; else why "
+        "it is undecoded now.",
         examples=["redecoded"],
     )
 

@@ -13,7 +13,7 @@ import msgspec
 from codec.errors import ProfileError
 from codec.profiles import ProfileLibrary
 from codec.quantities import shown
-from hub.redecode.devices import DevicesError, Given, read_devices, read_options
+from hub.redecode.devices import Given, read_devices, read_options
 from hub.redecode.run import Example, Order, Report
 from hub.store.derived import Counts
 from hub.store.series import moment
@@ -144,16 +144,3 @@ def _words(reading: Reading | None, common: Sequence[Quantity]) -> str:
         return f"undecoded ({reading.undecoded})"
     own = [quantity for quantity in reading.quantities if quantity not in common]
     return ", ".join(f"{quantity.name} {shown(quantity)}" for quantity in own) or "nothing"
-
-
-__all__ = [
-    "EARLIEST",
-    "LATEST",
-    "DevicesError",
-    "account",
-    "as_json",
-    "given_of",
-    "library_of",
-    "progress_to",
-    "summary",
-]

@@ -1,9 +1,9 @@
-"""Two device libraries, one with faults, and the same frames through either: what a gateway with it would have sealed."""
+"""Two device libraries, one with faults, and the same frames through either: what a gateway would have sealed."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -132,7 +132,6 @@ async def collected(
     library: ProfileLibrary, frames: Sequence[Frame], folder: Path, profiles: Mapping[SourceId, str] = PROFILES
 ) -> list[Reading]:
     """What a gateway with this library makes of the frames, each a pack of its own."""
-    folder.mkdir(parents=True, exist_ok=True)
     readings: list[Reading] = []
     async with DeviceMemory(folder / "devices.db") as memory, CodecWorker(library) as worker:
         devices = Devices(profiles=profiles, intervals_s={}, library=library, memory=memory)
@@ -148,9 +147,7 @@ def twin_log(log: Log) -> Log:
     return Log(log.gateway, log.key, log.epoch)
 
 
-async def store(
-    database: Database, log: Log, readings: Sequence[Reading], *, each: int = 4, seal_all: bool = True
-) -> None:
+async def store(database: Database, log: Log, readings: Sequence[Reading], *, each: int = 4) -> None:
     """Seal readings, `each` to a batch by their frames, and commit them."""
     await BatchStore(database).commit(batches(log, readings, each=each))
 
@@ -170,9 +167,7 @@ def batches(log: Log, readings: Sequence[Reading], *, each: int = 4) -> list[Any
 
 def order_of(library: ProfileLibrary, **more: Any) -> Order:
     """An order for everything."""
-    return Order(
-        **{"scope": EVER, "library": library, "operator": "an", "reason": "test", "version": "1", "given": {}} | more
-    )
+    return replace(Order(scope=EVER, library=library, operator="an", reason="test", version="1"), **more)
 
 
 def given(profiles: Mapping[SourceId, str]) -> dict[SourceId, Given]:
@@ -196,12 +191,13 @@ class Dump:
 
 
 _OBSERVATIONS = """
-select concat_ws('|', s.gateway_id, s.source_id, d.observed_property, d.unit, o.observed_at, coalesce(o.value::text, '-'),
-    o.quality, encode(b.epoch, 'hex'), b.seq, o.reading_index)
+select concat_ws('|', s.gateway_id, s.source_id, d.observed_property, d.unit, o.observed_at,
+    coalesce(o.value::text, '-'), o.quality, encode(b.epoch, 'hex'), b.seq, o.reading_index)
 from observation o join datastream d using (datastream_no) join source s using (source_no) join batch b using (batch_no)
 """
 _TALLIES = """
-select concat_ws('|', s.gateway_id, s.source_id, t.readings, t.undecoded) from source s join source_tally t using (source_no)
+select concat_ws('|', s.gateway_id, s.source_id, t.readings, t.undecoded)
+from source s join source_tally t using (source_no)
 """
 _DATASTREAMS = """
 select concat_ws('|', s.gateway_id, s.source_id, d.observed_property, d.unit, d.first_observed_at, d.last_observed_at)

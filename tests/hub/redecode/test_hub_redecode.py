@@ -24,7 +24,6 @@ from tests.hub.conftest import Server, _fresh_name, enrol
 from tests.hub.redecoding import (
     LEVEL,
     LOGGER,
-    MINUTE_MS,
     STRANGER,
     TWIN,
     batches,
@@ -306,10 +305,10 @@ async def test_gateways_that_still_run_the_old_codec_are_named(
 ) -> None:
     old, new = Log(GatewayId("gw-old")), Log(GatewayId("gw-new"))
     await enrol(database, old, new)
-    await store(database, old, await collected(faulty, level_frames(4), tmp_path / "1"))
-    await store(database, new, await collected(faulty, level_frames(4), tmp_path / "2"))
+    await store(database, old, await collected(faulty, level_frames(4), faulty.root))
+    await store(database, new, await collected(faulty, level_frames(4), faulty.root))
     late = [uplink("0777", 60)]
-    await store(database, new, await collected(right, late, tmp_path / "3"))
+    await store(database, new, await collected(right, late, right.root))
     report = await redecode(database, order_of(right))
     assert report.behind == ["gw-old"]
 
@@ -378,6 +377,3 @@ async def test_each_part_that_is_left_out_is_seen(
         expected.without_indexes,
         replace(expected, observations=""),
     )
-
-
-def test_the_report_begins_empty() -> None:
