@@ -125,7 +125,10 @@ def is_frame(reading: Reading) -> bool:
 
 
 class DeviceBook:
-    """Knows the profiles of sources, as far as anybody does. Raises ProfileError for a library that is broken."""
+    """Knows the profiles of sources, as far as anybody does; `only` asks for the frames of one codec alone.
+
+    Raises ProfileError for a library that is broken, DevicesError for a codec that it does not have.
+    """
 
     def __init__(
         self,
@@ -144,6 +147,8 @@ class DeviceBook:
             codec = codec_name(library.profile(name).codec)
             if codec:
                 self._devices.setdefault(codec, set()).add(name.partition("@")[0])
+        if only is not None and only not in self._devices:
+            raise DevicesError(f"--codec {only}: the library has no such codec; it has {', '.join(self.codecs)}")
         self._seen: dict[tuple[str, SourceId], str] = {}
         self._rules: dict[tuple[str, float | None], HistoryRule | None] = {}
 
