@@ -5,23 +5,40 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import sys
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, TypeVar
 
 import msgspec
 import typer
 
+from codec.errors import ProfileError, WorkerError
 from hub.api.serving import ServingError
 from hub.assembly import assemble, database_of, embedded_data
 from hub.broker import BrokerError
 from hub.config import Config, load_config
+from hub.crash import crash_points
 from hub.logs import write_logs
+from hub.redecode.devices import DevicesError
+from hub.redecode.run import Order, Report, redecode
+from hub.redecode.telling import (
+    EARLIEST,
+    LATEST,
+    account,
+    as_json,
+    given_of,
+    library_of,
+    progress_to,
+    summary,
+)
 from hub.registry.files import RegistryError, read_registry
 from hub.store.clocks import UnsetBoot, list_unset
 from hub.store.database import Database, StoreUnavailable, open_database
+from hub.store.derivations import NotThere, RedecodeRunning, Scope
 from hub.store.embedded import EmbeddedError, running_server
 from hub.store.gaps import Accounted, Gaps, list_gaps
 from hub.store.identity import begin_incarnation
@@ -34,7 +51,7 @@ from wire.keys import KeyProblem, SigningKey
 USAGE_ERROR = 2
 _KNOWN = (
     ConfigError, KeyProblem, StoreUnavailable, EmbeddedError, MigrationError, RegistryError, BrokerError, ServingError,
-    OSError,
+    ProfileError, WorkerError, DevicesError, RedecodeRunning, NotThere, OSError,
 )  # fmt: skip
 
 T = TypeVar("T")
@@ -199,6 +216,62 @@ def _account_line(one: Accounted) -> str:
     state = f"{one.missing} lost" if one.missing else "closed"
     late = f", {one.arrived} arrived all the same" if one.arrived else ""
     return f"{line}: batches {one.first} to {one.last} of epoch {one.epoch}, {readings} readings: {state}{late}"
+
+
+@hub_app.command("redecode")
+def derive_anew(
+    start: Annotated[str, typer.Option("--from", help="Begin of the period, ISO 8601; without offset UTC.")],
+    end: Annotated[str, typer.Option("--to", help="End of the period.")],
+    config: ConfigFile = None,
+    gateway: Annotated[str | None, typer.Option(help="Only this gateway's.")] = None,
+    codec: Annotated[str | None, typer.Option(help="Only frames of this codec, VENDOR/CODEC.")] = None,
+    device: Annotated[
+        list[str] | None, typer.Option(help="DEVEUI=PROFILE, where neither registry nor codec tells; repeatable.")
+    ] = None,
+    devices: Annotated[
+        Path | None, typer.Option(help="A gateway's TOML file, or its devices.toml: profiles, intervals and maps.")
+    ] = None,
+    library: Annotated[
+        Path | None, typer.Option(help="Folder with vendors/ and quantities/; the installed one when left out.")
+    ] = None,
+    reason: Annotated[str, typer.Option(help="Why; kept with the record of it.")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would change, and change nothing.")] = False,
+    json: AsJson = False,
+) -> None:
+    """Derive observations anew from the raw frames of a period, with a corrected codec or quantities file.
+
+    The period chooses batches by their windows. The batch log never changes; what is replaced can be listed. The hub
+    may run meanwhile, and doing it again is harmless. Exit code 1: some devices were left, because nobody knows their
+    profile, or some frames, because the codec met its limits on them.
+    """
+    settings = _read(config)
+    try:
+        profiles = library_of(library)
+        order = Order(
+            scope=Scope(
+                start=_time("--from", start) or EARLIEST,
+                end=_time("--to", end) or LATEST,
+                gateway=gateway,
+                codec=codec,
+            ),
+            library=profiles,
+            given=given_of(device or [], devices, profiles),
+            operator=account(),
+            reason=reason,
+            version=version("xom"),
+            dry_run=dry_run,
+        )
+    except _KNOWN as error:
+        raise _stop(error) from error
+    report = _run(_derive_anew(settings, order))
+    typer.echo(as_json(report, order) if json else "\n".join(summary(report, order)))
+    if report.left or report.counts.undecided:
+        raise typer.Exit(1)
+
+
+async def _derive_anew(config: Config, order: Order) -> Report:
+    async with _database(config) as database:
+        return await redecode(database, order, tell=progress_to(sys.stderr), reach=crash_points())
 
 
 @hub_app.command()

@@ -111,6 +111,7 @@ class SpoolFile:
         self._lock: int | None = None
         self._inserted = 0
         self._failed = False
+        self._full = False
 
     # ---- opening
 
@@ -489,6 +490,8 @@ class SpoolFile:
     def _transaction(self) -> Iterator[apsw.Connection]:
         if self._failed:
             self._reopen()
+        if self._full:
+            self._fold()
         db = self._connection
         try:
             db.execute("BEGIN IMMEDIATE")
@@ -508,8 +511,18 @@ class SpoolFile:
         if isinstance(meant, Damaged):
             with contextlib.suppress(OSError):
                 self._suspicion.touch()
-        self._failed = isinstance(meant, NotKept) and not isinstance(error, apsw.FullError)
+        self._full = isinstance(error, apsw.FullError)
+        self._failed = isinstance(meant, NotKept) and not self._full
         return meant
+
+    def _fold(self) -> None:
+        """Put the log into the file and shorten it: what finds no room behind a long log finds it there.
+
+        SQLite would do so with a commit that succeeds, which does not come while the log has no room to grow.
+        """
+        with contextlib.suppress(apsw.Error):
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        self._full = False
 
     def _reopen(self) -> None:
         """After a failed write nothing that is in memory is believed: open anew, and put the log into the file.

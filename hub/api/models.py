@@ -9,6 +9,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from hub.store.deliveries import Delivery
+from hub.store.derivations import Superseded
 from hub.store.incidents import IncidentKind, Recorded
 from hub.store.observations import Observation
 from wire.reading import Quality
@@ -208,7 +209,12 @@ class ObservationModel(Model):
         examples=[False],
     )
     batch_no: int = Field(description="The batch that it was derived from.", examples=[815])
-    reading_index: int = Field(description="Which reading of that batch, from 0.", examples=[0])
+    reading_index: int = Field(
+        description="Which reading of that batch, from 0. At or beyond the batch's number of readings: a record of a "
+        "device's memory that only a later derivation found in one of its frames.",
+        examples=[0],
+    )
+    derivation: int = Field(description="The derivation that gave the value; 0: as it was sealed.", examples=[0])
 
     @classmethod
     def of(cls, observation: Observation) -> Self:
@@ -221,7 +227,61 @@ class ObservationModel(Model):
             time_uncertain=observation.time_uncertain,
             batch_no=observation.batch_no,
             reading_index=observation.reading_index,
+            derivation=observation.derivation,
         )
+
+
+class SupersededModel(Model):
+    """An observation as it stood before a derivation replaced it. Its evidence has not changed."""
+
+    superseded_no: int = Field(description="Its number in this hub, in order of superseding.", examples=[12])
+    observed_at: datetime = Field(description="Time in the field.", examples=["2026-02-01T00:00:00Z"])
+    value: float | None = Field(description="The value that stood; null where there was none.", examples=[12345.0])
+    quality: QualityName = Field(description="How far it was trusted.", examples=["good"])
+    time_uncertain: bool = Field(description="The gateway's clock had not been set.", examples=[False])
+    batch_no: int = Field(description="The batch that it was derived from.", examples=[815])
+    reading_index: int = Field(description="Which reading of that batch.", examples=[0])
+    codec: str = Field(description="What had given it.", examples=["dragino/ldds75@0123456789abcdef"])
+    derivation: int = Field(description="The derivation that had given it; 0: as it was sealed.", examples=[0])
+    superseded_by: int = Field(description="The derivation that replaced it.", examples=[1])
+    superseded_at: datetime = Field(description="When it was replaced.", examples=["2026-03-01T08:00:00Z"])
+    why: str = Field(
+        description="`redecoded`: the frame gives other quantities; `no_record`: it holds no such record; else why "
+        "it is undecoded now.",
+        examples=["redecoded"],
+    )
+
+    @classmethod
+    def of(cls, superseded: Superseded) -> Self:
+        """Return what was superseded as the API shows it."""
+        fields = {name: getattr(superseded, name) for name in cls.model_fields}
+        return cls(**fields | {"quality": QualityName[Quality(superseded.quality).name]})
+
+
+class DerivationModel(Model):
+    """One run of `xom hub redecode`: who derived what anew, with which library, and what it came to."""
+
+    derivation_no: int = Field(description="Its number in this hub.", examples=[1])
+    started_at: datetime = Field(description="When it began.", examples=["2026-03-01T08:00:00Z"])
+    finished_at: datetime | None = Field(
+        description="When it ended; null: under way, or interrupted.", examples=["2026-03-01T08:02:00Z"]
+    )
+    operator: str = Field(description="Who ran it: the account on the hub's machine.", examples=["an"])
+    reason: str = Field(description="Why, in the operator's words.", examples=["LDDS75 was read ten times too high"])
+    library_sha256: str = Field(description="SHA-256 of the codecs and quantities used.", examples=["9f86d08188"])
+    version: str = Field(description="The program's version.", examples=["0.1.0"])
+    period_from: datetime = Field(description="Begin of the period.", examples=["2026-01-01T00:00:00Z"])
+    period_to: datetime = Field(description="End of the period.", examples=["2026-02-01T00:00:00Z"])
+    gateway_id: str | None = Field(description="Only this gateway; null: all of them.", examples=[None])
+    codec: str | None = Field(description="Only this codec; null: all of them.", examples=["dragino/ldds75"])
+    gateways: list[str] = Field(description="The gateways of which frames were decoded.", examples=[["gw-binh-mau"]])
+    frames: int = Field(description="Frames decoded anew.", examples=[44640])
+    unchanged: int = Field(description="Those that give what they gave.", examples=[44000])
+    changed: int = Field(description="Those that give other quantities or records.", examples=[630])
+    newly_decoded: int = Field(description="Those that were undecoded before.", examples=[10])
+    now_undecodable: int = Field(description="Those that are undecoded now.", examples=[0])
+    undecided: int = Field(description="Those on which the codec met its limits: left as they were.", examples=[0])
+    superseded: int = Field(description="Observations that were replaced.", examples=[640])
 
 
 class BucketModel(Model):
@@ -299,6 +359,20 @@ class ObservationPage(Model):
         description="`after` of the next page, opaque; null: this is the last for now.",
         examples=["AAYtq3QAAAAAAAAAAAMvAAA"],
     )
+
+
+class SupersededPage(Model):
+    """What was superseded of a datastream, in that order."""
+
+    items: list[SupersededModel] = Field(description="This page.")
+    next: int | None = Field(description="`after` of the next page; null: this is the last.", examples=[100])
+
+
+class DerivationPage(Model):
+    """Derivations, latest first."""
+
+    items: list[DerivationModel] = Field(description="This page.")
+    next: int | None = Field(description="`before` of the next page; null: this is the last.", examples=[5])
 
 
 class AggregatePage(Model):

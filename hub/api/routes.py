@@ -12,6 +12,7 @@ from hub.api.problems import documented, not_found
 from hub.store import inventory
 from hub.store.database import Database
 from hub.store.deliveries import list_deliveries
+from hub.store.derivations import list_derivations, list_superseded
 from hub.store.gaps import Gaps, list_gaps
 from hub.store.incidents import IncidentKind, list_incidents
 from hub.store.observations import aggregate, read_page
@@ -26,7 +27,7 @@ _SINGLE: Final[dict[str, Any]] = {"responses": documented(_NONE, _INVALID, _AWAY
 def api_routes(database: Database) -> APIRouter:
     """Return every route of the API, answering from this database."""
     router = APIRouter(prefix="/api/v1")
-    for add in (_gateways, _sources, _datastreams, _observations, _incidents):
+    for add in (_gateways, _sources, _datastreams, _observations, _derivations, _incidents):
         add(router, database)
     return router
 
@@ -162,6 +163,34 @@ def _observations(router: APIRouter, database: Database) -> None:
         rows = await aggregate(database, datastream_no, start=start, end=end, bucket=length)
         items = [models.BucketModel.model_validate(row) for row in rows]
         return models.AggregatePage(bucket_s=int(length.total_seconds()), items=items)
+
+
+def _derivations(router: APIRouter, database: Database) -> None:
+    path = "/datastreams/{datastream_no}/superseded"
+
+    @router.get(path, summary="What a derivation replaced", tags=["observations"], **_SINGLE)
+    async def superseded(
+        datastream_no: parameters.DatastreamPath,
+        start: parameters.From = None,
+        end: parameters.To = None,
+        after: parameters.AfterNumber = 0,
+        limit: parameters.ListLimit = 100,
+    ) -> models.SupersededPage:
+        """List the observations of a datastream that a derivation has replaced, in the order of replacing."""
+        parameters.check_span(start, end)
+        await _existing(database, datastream_no)
+        rows = await list_superseded(database, datastream_no, start=start, end=end, after=after, limit=limit)
+        items = [models.SupersededModel.of(row) for row in rows]
+        return models.SupersededPage(items=items, next=items[-1].superseded_no if len(items) == limit else None)
+
+    @router.get("/derivations", summary="What was derived anew", tags=["observations"], **_LISTING)
+    async def derivations(
+        before: parameters.BeforeNumber = None, limit: parameters.ListLimit = 100
+    ) -> models.DerivationPage:
+        """List the runs that derived observations anew, latest first: who, when, with what, and what changed."""
+        rows = await list_derivations(database, before=before, limit=limit)
+        items = [models.DerivationModel.model_validate(row) for row in rows]
+        return models.DerivationPage(items=items, next=items[-1].derivation_no if len(items) == limit else None)
 
 
 def _incidents(router: APIRouter, database: Database) -> None:

@@ -6,7 +6,7 @@ What arrives twice is refused per batch, never per row, so that observations str
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
@@ -14,29 +14,24 @@ from psycopg import errors
 
 from hub.crash import Point, Reach, nowhere
 from hub.store import clocks
-from hub.store.accounts import Account, accounts_of, keep_accounts
+from hub.store.accounts import accounts_of, keep_accounts
 from hub.store.admission import Admitted, Chain, Held, Key, Outcome, Verdict, judge, neighbours
 from hub.store.database import Connection, Database, StoreUnavailable
-from hub.store.dating import Boot, Dating, Setting, date, is_unset, told
+from hub.store.dating import is_unset, told
 from hub.store.deliveries import Delivery, Log, settle
 from hub.store.gaps import Completeness, completeness, keep
 from hub.store.incidents import DEFAULT_CAP, Incident, record_within
 from hub.store.locks import REGISTRY_LOCK, gateway_lock
 from hub.store.partitions import Partitions, months_of
+from hub.store.redating import redate
 from hub.store.reports import reported
-from hub.store.rows import HEADER, TRAILER, encode_rows
-from hub.store.series import Findings, Numbers, Series, StreamKey, Tally, int_array, stream_keys
+from hub.store.series import Numbers, Series, StreamKey, Tally, int_array
 from hub.store.statements import statements
-from wire.batch import parse_payload
-from wire.columns import Columns, Stream, observed_at_ms
-from wire.dsse import Envelope
+from hub.store.unfolded import Unfolded, copy_observations, unfold
 from wire.identity import Epoch, GatewayId
 from wire.keys import Algorithm, PublicKey
-from wire.reading import ClockState
 
 __all__ = ["Admitted", "BatchStore", "Committed", "NotEnrolled", "Outcome"]
-
-_CHUNK_BYTES: Final = 64 * 1024  # one write to the server: it works on one chunk while we make the next
 
 _SQL: Final = statements("batches")
 
@@ -84,7 +79,7 @@ class BatchStore:
         """
         if not admitted:
             return Committed()
-        unfolded = await self._dated([_unfold(one) for one in admitted])
+        unfolded = await self._dated([unfold(one) for one in admitted])
         months = set().union(*(months_of(one.times_ms) for one in unfolded))
         await self._partitions.prepare(months, datetime.now(UTC))
         async with self._database.transaction() as connection:
@@ -92,7 +87,8 @@ class BatchStore:
             fresh = [unfolded[at] for at, _ in verdict.new]
             batch_numbers = await _insert(connection, [one.admitted for one in fresh], [c for _, c in verdict.new])
             numbers, found = await self._series.resolve(connection, [pair for one in fresh for pair in one.streams])
-            observations = await _copy(connection, fresh, numbers, batch_numbers)
+            numbered = [(batch_numbers[one.admitted.key], one) for one in fresh]
+            observations = await copy_observations(connection, numbered, numbers)
             await _count(connection, admitted, fresh, numbers, verdict, batch_numbers)
             accounted, incidents = await _account(connection, fresh, batch_numbers)
             incidents = [*verdict.incidents, *incidents, *(word for one in fresh for word in reported(one.admitted))]
@@ -112,111 +108,21 @@ class BatchStore:
             newest_batch=max(batch_numbers.values(), default=0),
         )
 
-    async def _dated(self, unfolded: list[_Unfolded]) -> list[_Unfolded]:
+    async def _dated(self, unfolded: list[Unfolded]) -> list[Unfolded]:
         """Date what was written with an unset clock by what its batch, or one stored before, says of that boot."""
-        boots = {_boot(one.admitted) for one in unfolded if is_unset(one.admitted.batch)}
+        boots = {one.boot for one in unfolded if is_unset(one.admitted.batch)}
         if not boots:
             return unfolded
         async with self._database.connection() as connection:
             known = await clocks.known_settings(connection, boots)
-        return [_date(one, known[_boot(one.admitted)]) if is_unset(one.admitted.batch) else one for one in unfolded]
+        return [one.dated(known[one.boot]) if is_unset(one.admitted.batch) else one for one in unfolded]
 
     async def redate(self) -> bool:
-        """Date anew a page of the batches that a setting of their gateway's clock, come later, dates otherwise.
+        """Date anew a page of batches that a setting of their gateway's clock, come later, dates otherwise.
 
-        Returns whether anything waited. Rows are derived from the batch log anew, so that doing it twice, or in another
-        order, leaves the same ones. Raises StoreUnavailable.
+        Returns whether anything waited. Raises StoreUnavailable.
         """
-        async with self._database.snapshot() as connection:
-            waiting = await clocks.queued(connection)
-            if waiting is None:
-                return False
-            boot, after = waiting
-            known = (await clocks.known_settings(connection, [boot]))[boot]
-            ahead = [_stored(boot[0], one.envelope) for one in await clocks.due(connection, boot, after)]
-        times = [_date(one, known).times_ms for one in ahead]
-        await self._partitions.prepare(set().union(*map(months_of, times)), datetime.now(UTC))
-        async with self._database.transaction() as connection:
-            await connection.execute(_SQL["lock"], {"registry": REGISTRY_LOCK, "gateways": [gateway_lock(boot[0])]})
-            progress = await clocks.progress(connection, boot)
-            page = [] if progress is None else await clocks.due(connection, boot, progress)
-            known = (await clocks.known_settings(connection, [boot]))[boot]
-            fresh = [_date(_stored(boot[0], one.envelope), known) for one in page]
-            found = await self._derive_anew(connection, page, fresh)
-            await clocks.advance(connection, boot, page)
-        self._series.remember(found)
-        return True
-
-    async def _derive_anew(
-        self, connection: Connection, page: Sequence[clocks.Due], fresh: Sequence[_Unfolded]
-    ) -> Findings:
-        """Put observations in the place of those that stand; returns the numbers learnt."""
-        known, found = await self._series.resolve(connection, [pair for one in fresh for pair in one.streams])
-        tally, left = Tally(), set[int]()
-        for due, one in zip(page, fresh, strict=True):
-            numbers = one.numbers(known)
-            datastreams = {number for stream in numbers for number in stream.datastreams}
-            await clocks.remove(connection, due, datastreams)
-            tally.extend(one.columns, one.times_ms, numbers, one.certain)
-            left |= datastreams if due.dated else set()
-        batch_numbers = {one.admitted.key: due.batch_no for due, one in zip(page, fresh, strict=True)}
-        await _copy(connection, fresh, known, batch_numbers)
-        datings = {batch_numbers[one.admitted.key]: one.dating for one in fresh if one.dating is not None}
-        await clocks.keep_datings(connection, datings)
-        await tally.write(connection)
-        if left:
-            await clocks.recount_extents(connection, left)
-        return found
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Unfolded:
-    """A batch with what several steps need of it: observation times, and its streams with what they are known by.
-
-    `dating` is what those times follow from where the clock had not been set.
-    """
-
-    dating: Dating | None = None
-    admitted: Admitted
-    times_ms: list[int]
-    streams: list[tuple[StreamKey, Stream]]
-    accounts: list[Account]
-
-    @property
-    def columns(self) -> Columns:
-        return self.admitted.batch.columns
-
-    @property
-    def certain(self) -> list[bool] | None:
-        """Whether each reading's time is known; None: all of them."""
-        return self.dating.certain if self.dating is not None else None
-
-    def numbers(self, known: Mapping[StreamKey, Numbers]) -> list[Numbers]:
-        """Return the numbers of each stream."""
-        return [known[key] for key, _ in self.streams]
-
-
-def _unfold(one: Admitted) -> _Unfolded:
-    columns = one.batch.columns
-    streams = list(zip(stream_keys(one.gateway, columns), columns.streams, strict=True))
-    return _Unfolded(admitted=one, times_ms=observed_at_ms(columns), streams=streams, accounts=accounts_of(one.batch))
-
-
-def _stored(gateway: GatewayId, envelope: bytes) -> _Unfolded:
-    """Unfold a batch of the log, which was verified when it was stored."""
-    batch = parse_payload(Envelope.decode(envelope).payload)
-    return _unfold(Admitted(gateway=gateway, envelope=envelope, batch=batch))
-
-
-def _boot(one: Admitted) -> Boot:
-    return (one.gateway, one.batch.body.boot)
-
-
-def _date(one: _Unfolded, known: Sequence[Setting]) -> _Unfolded:
-    boot = _boot(one.admitted)
-    own = [setting for named, setting in told(one.admitted.batch) if named == boot]
-    dating = date(one.admitted.batch, [*known, *own])
-    return replace(one, times_ms=dating.times_ms, dating=dating)
+        return await redate(self._database, self._partitions, self._series)
 
 
 async def _locked(
@@ -264,36 +170,10 @@ async def _insert(connection: Connection, new: Sequence[Admitted], chains: Seque
     return {(GatewayId(gateway), Epoch(epoch), seq): number for gateway, epoch, seq, number in rows}
 
 
-async def _copy(
-    connection: Connection,
-    fresh: Sequence[_Unfolded],
-    known: Mapping[StreamKey, Numbers],
-    batch_numbers: Mapping[Key, int],
-) -> int:
-    """Stream the observations of new batches and return how many there were."""
-    written, buffer = 0, bytearray(HEADER)
-    async with connection.cursor() as cursor, cursor.copy(_SQL["copy"]) as copy:
-        for one in fresh:
-            rows = encode_rows(
-                one.columns,
-                one.times_ms,
-                batch_numbers[one.admitted.key],
-                [numbers.datastreams for numbers in one.numbers(known)],
-                uncertain=one.admitted.batch.body.clock.state is ClockState.NONE,
-            )
-            written += len(rows)
-            buffer += b"".join(rows)
-            if len(buffer) >= _CHUNK_BYTES:
-                await copy.write(buffer)
-                buffer = bytearray()
-        await copy.write(buffer + TRAILER)
-    return written
-
-
 async def _count(
     connection: Connection,
     admitted: Sequence[Admitted],
-    fresh: Sequence[_Unfolded],
+    fresh: Sequence[Unfolded],
     known: Mapping[StreamKey, Numbers],
     verdict: Verdict,
     batch_numbers: Mapping[Key, int],
@@ -318,14 +198,19 @@ async def _count(
 
 
 async def _account(
-    connection: Connection, fresh: Sequence[_Unfolded], batch_numbers: Mapping[Key, int]
+    connection: Connection, fresh: Sequence[Unfolded], batch_numbers: Mapping[Key, int]
 ) -> tuple[set[Log], list[Incident]]:
     """Write what the new batches declare lost; returns the logs that it concerns, and an incident where it is much."""
-    declared = [(one.admitted.gateway, batch_numbers[one.admitted.key], one.accounts) for one in fresh if one.accounts]
+    declared = [
+        (one.admitted.gateway, batch_numbers[one.admitted.key], accounts_of(one.admitted.batch))
+        for one in fresh
+        if one.admitted.batch.body.ev
+    ]
+    declared = [one for one in declared if one[2]]
     return await keep_accounts(connection, declared) if declared else (set(), [])
 
 
-async def _keep_clocks(connection: Connection, fresh: Sequence[_Unfolded], batch_numbers: Mapping[Key, int]) -> None:
+async def _keep_clocks(connection: Connection, fresh: Sequence[Unfolded], batch_numbers: Mapping[Key, int]) -> None:
     """Write what the new batches tell of their gateways' clocks. Nearly always nothing."""
     settings = [
         (batch_numbers[one.admitted.key], boot, setting)

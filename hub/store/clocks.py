@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from hub.store.database import Connection, Database
 from hub.store.dating import Boot, Dating, Setting
@@ -62,10 +62,14 @@ async def keep_datings(connection: Connection, datings: Mapping[int, Dating]) ->
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Due:
-    """A batch that must be dated anew: its bytes, where its observations stand, and whether it was dated before."""
+    """A batch written with an unset clock: its bytes, where its observations stand, and whether it was dated before.
+
+    `readings` are those that it has been redecoded to (hub.store.derived), None: as it was sealed.
+    """
 
     batch_no: int
     envelope: bytes
+    readings: bytes | None
     dated: bool
     dated_from: datetime
     dated_to: datetime
@@ -80,10 +84,25 @@ async def queued(connection: Connection) -> tuple[Boot, int] | None:
 async def due(connection: Connection, boot: Boot, after: int) -> list[Due]:
     """Return the next page of a boot's batches that a setting may date otherwise."""
     cursor = await connection.execute(_SQL["due"], _boot(boot) | {"after": after, "page": PAGE})
-    return [
-        Due(batch_no=number, envelope=bytes(envelope), dated=settings > 0, dated_from=start, dated_to=end)
-        for number, envelope, settings, start, end in await cursor.fetchall()
-    ]
+    return [_due(row) for row in await cursor.fetchall()]
+
+
+async def standing(connection: Connection, batch_no: int) -> Due | None:
+    """Return where a batch's observations stand, None when it was written with a set clock."""
+    row = await (await connection.execute(_SQL["standing"], {"batch_no": batch_no})).fetchone()
+    return None if row is None else _due(row)
+
+
+def _due(row: Sequence[Any]) -> Due:
+    number, envelope, readings, settings, start, end = row
+    return Due(
+        batch_no=number,
+        envelope=bytes(envelope),
+        readings=None if readings is None else bytes(readings),
+        dated=settings > 0,
+        dated_from=start,
+        dated_to=end,
+    )
 
 
 async def progress(connection: Connection, boot: Boot) -> int | None:

@@ -40,7 +40,8 @@ class Setting(NamedTuple):
 class Dating:
     """What is known of the times of one batch that was written with an unset clock, `times_ms` per reading.
 
-    `originals` has, by reading, the times as written of those that a setting dates; the others stand as written.
+    `originals` has, by index in the batch, the times as written of the readings that a setting dates; the others stand
+    as written. `certain` says of each reading whether it is one of those.
     `settled` is the last setting that was used, None while a reading waits for one; `settings` counts those that were
     known from the first reading up to it. Only another one among these can change this dating.
     """
@@ -49,14 +50,10 @@ class Dating:
     times_ms: list[int]
     written_ms: list[int]
     originals: dict[int, int] = field(default_factory=dict)
+    certain: list[bool]
     first_monotonic_ms: int
     settled: Setting | None
     settings: int
-
-    @property
-    def certain(self) -> list[bool]:
-        """Whether each reading's time is known."""
-        return [at in self.originals for at in range(len(self.times_ms))]
 
 
 class _Step(msgspec.Struct, frozen=True):
@@ -85,15 +82,18 @@ def is_unset(batch: Batch) -> bool:
     return body.clock.state is ClockState.NONE and body.r.n > 0 and _usable(body.boot)
 
 
-def date(batch: Batch, known: Iterable[Setting]) -> Dating:
+def date(boot: Boot, columns: Columns, known: Iterable[Setting], *, indexes: Sequence[int] | None = None) -> Dating:
     """Date the readings of a batch for which `is_unset` holds, from all that is known of its boot.
 
     A reading is dated by the first setting after it. One that was dated by another clock than the gateway's (a radio
     with GNSS, an earlier boot) is left as it is: its time does not lie between the boot and its reception.
+    `indexes` say which readings of the batch these are; None: all of them, in order.
     """
-    written, boot = observed_at_ms(batch.columns), (batch.gateway, batch.body.boot)
+    written = observed_at_ms(columns)
+    indexes = range(len(written)) if indexes is None else indexes
     settings, times, originals = sorted(set(known)), list(written), dict[int, int]()
-    moments = list(_moments(batch.columns, written))
+    certain = [False] * len(written)
+    moments = list(_moments(columns, written))
     used: list[Setting | None] = []
     for at, monotonic_ms, lag_ms in moments:
         nearest = bisect.bisect_left(settings, (monotonic_ms, 0))
@@ -102,7 +102,7 @@ def date(batch: Batch, known: Iterable[Setting]) -> Dating:
         if setting is not None:
             dated = setting.wall_ms - setting.monotonic_ms + monotonic_ms - lag_ms
             if 0 <= dated <= _LATEST_MS:
-                times[at], originals[at] = dated, written[at]
+                times[at], originals[indexes[at]], certain[at] = dated, written[at], True
     first = min((monotonic_ms for _, monotonic_ms, _ in moments), default=_LONGEST_MONOTONIC_MS)
     settled = max((one for one in used if one is not None), default=None) if None not in used else None
     return Dating(
@@ -110,6 +110,7 @@ def date(batch: Batch, known: Iterable[Setting]) -> Dating:
         times_ms=times,
         written_ms=written,
         originals=originals,
+        certain=certain,
         first_monotonic_ms=first,
         settled=settled,
         settings=_between(settings, first, settled),

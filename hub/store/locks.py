@@ -9,6 +9,7 @@ from wire.identity import GatewayId
 
 REGISTRY_LOCK: Final = 0x584F4D_524547  # "XOM REG": commits share it, loading the registry excludes them
 PARTITION_LOCK: Final = 0x584F4D_504152  # "XOM PAR": held alone, in a transaction of its own
+REDECODE_LOCK: Final = 0x584F4D_524544  # "XOM RED": held for a whole redecoding, before anything else
 
 
 def gateway_lock(gateway: GatewayId) -> int:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
 from psycopg.rows import class_row
 
 from hub.store.database import Database
+from hub.store.derivations import derivations_of
 from hub.store.statements import statements
 from wire.reading import Quality
 
@@ -31,6 +32,8 @@ class Observation:
 
     `time_uncertain`: the gateway's clock had not been set, and nothing has told the time since. Where something has,
     `observed_at` is derived (decision 014) and `observed_at_original` is what the gateway wrote down.
+
+    `derivation` is the number of the derivation that gave it, 0 as it was sealed (decision 015).
     """
 
     observed_at: datetime
@@ -40,6 +43,7 @@ class Observation:
     time_uncertain: bool
     batch_no: int
     reading_index: int
+    derivation: int = 0
 
     @property
     def position(self) -> Position:
@@ -88,7 +92,10 @@ async def read_page(
     }
     async with database.snapshot() as connection, connection.cursor(row_factory=class_row(Observation)) as cursor:
         await cursor.execute(_SQL["descending" if descending else "ascending"], values)
-        return await cursor.fetchall()
+        rows = await cursor.fetchall()
+        given = await derivations_of(connection, {row.batch_no for row in rows})
+    # Nearly always nothing: asked for once a page, not once a row.
+    return [replace(row, derivation=given.get((row.batch_no, row.reading_index), 0)) for row in rows] if given else rows
 
 
 async def aggregate(

@@ -30,16 +30,23 @@ _NULL: Final = struct.pack(">i", -1)
 
 
 def encode_rows(
-    columns: Columns, times_ms: Sequence[int], batch_no: int, numbers: Sequence[tuple[int, ...]], *, uncertain: bool
+    columns: Columns,
+    times_ms: Sequence[int],
+    batch_no: int,
+    numbers: Sequence[tuple[int, ...]],
+    *,
+    uncertain: bool,
+    indexes: Sequence[int] | None = None,
 ) -> list[bytes]:
     """Return the rows of one batch, in the order of its values.
 
     `times_ms` are the readings' observation times (wire.columns.observed_at_ms). `numbers` has, for each of the batch's
-    streams, the datastream numbers of its quantities; UNNUMBERED ones are left out.
+    streams, the datastream numbers of its quantities; UNNUMBERED ones are left out. `indexes` say which readings of the
+    batch these are; None: all of them, in order.
     """
     stream = spread(columns.stream, columns.n)
     times = [(at - _POSTGRES_EPOCH_MS) * 1000 for at in times_ms]
-    indexes: Sequence[int] = range(columns.n)
+    indexes = range(columns.n) if indexes is None else indexes
     datastreams = list(chain.from_iterable([numbers[s] for s in stream]))
     if any(len(shape) != 1 for shape in numbers):
         widths = [len(numbers[s]) for s in stream]

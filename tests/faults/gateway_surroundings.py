@@ -214,7 +214,7 @@ class Surroundings:
             elif kind == SUBSCRIBE:
                 await caller.say(suback(body[:2]))
                 self._said.append(f"Sending SUBACK to {name}")
-                if name.startswith("xom-"):
+                if name == f"xom-{self.village.gateway_id}":  # not the listener to concentrators, nor the hub's side
                     await self._resume(caller)
             elif kind == PUBACK and caller is self._session:
                 self._promise(int.from_bytes(body[:2]))

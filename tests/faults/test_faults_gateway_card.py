@@ -146,7 +146,7 @@ def test_a4_writes_that_find_no_space_are_told_and_repeated(tmp_path: Path) -> N
 def test_a4_a_full_card_costs_nothing_and_is_over_when_space_comes(tmp_path: Path) -> None:
     case = Case(id="A4-process", seed=seed(404))
     with ExitStack() as stack:
-        card = stack.enter_context(small_card(tmp_path / "card", "size=6m"))
+        card = stack.enter_context(small_card(tmp_path / "card", "size=24m"))
         around = stack.enter_context(Surroundings(per_s=_PER_S))
         gateway = around.bed(tmp_path / "bed", _TOML, card)
         supervisor = stack.enter_context(Supervisor(gateway, watchdog_s=10.0))

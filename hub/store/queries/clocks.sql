@@ -18,9 +18,12 @@ values (
     %(written_from)s, %(written_to)s, %(dated_from)s, %(dated_to)s
 )
 on conflict (batch_no) do update set
+    first_monotonic_ms = excluded.first_monotonic_ms,
     settled_monotonic_ms = excluded.settled_monotonic_ms,
     settled_wall_ms = excluded.settled_wall_ms,
     settings = excluded.settings,
+    written_from = excluded.written_from,
+    written_to = excluded.written_to,
     dated_from = excluded.dated_from,
     dated_to = excluded.dated_to
 
@@ -64,8 +67,8 @@ update redating set after_batch_no = %(after)s where gateway_id = %(gateway)s an
 delete from redating where gateway_id = %(gateway)s and boot = %(boot)s
 
 -- name: due
-select u.batch_no, b.envelope, u.settings, u.dated_from, u.dated_to
-from unset_batch u join batch b using (batch_no)
+select u.batch_no, b.envelope, r.readings, u.settings, u.dated_from, u.dated_to
+from unset_batch u join batch b using (batch_no) left join redecoded_batch r using (batch_no)
 where u.gateway_id = %(gateway)s and u.boot = %(boot)s and u.batch_no > %(after)s and u.settings <> (
     select count(*) from clock_setting s
     where s.gateway_id = u.gateway_id and s.boot = u.boot and s.monotonic_ms >= u.first_monotonic_ms
@@ -74,6 +77,11 @@ where u.gateway_id = %(gateway)s and u.boot = %(boot)s and u.batch_no > %(after)
 )
 order by u.batch_no
 limit %(page)s
+
+-- name: standing
+select u.batch_no, b.envelope, r.readings, u.settings, u.dated_from, u.dated_to
+from unset_batch u join batch b using (batch_no) left join redecoded_batch r using (batch_no)
+where u.batch_no = %(batch_no)s
 
 -- name: remove
 -- Not an UPDATE of the time: a hypertable's row cannot move to another chunk.

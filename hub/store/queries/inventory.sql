@@ -33,5 +33,8 @@ where (%(datastream)s::bigint is null or d.datastream_no = %(datastream)s::bigin
     and (%(observed_property)s::text is null or d.observed_property = %(observed_property)s::text)
     and (%(unit)s::text is null or s.unit_code = %(unit)s::text)
     and d.datastream_no > %(after)s::bigint
+    -- One that only a fault of a codec had, corrected since, is shown to whoever names it (decision 015).
+    and (d.first_observed_at <> 'infinity' or %(datastream)s::bigint is not null
+        or exists (select from observation o where o.datastream_no = d.datastream_no))
 order by d.datastream_no
 limit %(limit)s::integer

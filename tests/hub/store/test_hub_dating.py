@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.store.dating import Setting, date, is_unset, told
+from hub.store import dating as rule
+from hub.store.dating import Dating, Setting, is_unset, told
 from tests.hub.unset_clock import DECADE_MS, TRUE_START_MS, Boot, BootLog
 from wire.batch import Batch, Event
 from wire.reading import ClockState
@@ -17,6 +20,10 @@ BOOT_KEY = (BootLog().gateway, Boot().name)
 def batch_of(boot: Boot, *monotonic_ms: int, events: tuple[Event, ...] = (), lag_ms: int = 40) -> Batch:
     readings = [boot.reading(at, lag_ms=lag_ms) for at in monotonic_ms]
     return BootLog().seal(readings, events, boot).batch
+
+
+def date(batch: Batch, known: Iterable[Setting]) -> Dating:
+    return rule.date((batch.gateway, batch.body.boot), batch.columns, known)
 
 
 def settings_in(batch: Batch) -> list[Setting]:
