@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -21,6 +22,8 @@ from gateway.delivery.client import Delivery
 from gateway.delivery.window import DeliveryWindow
 from gateway.device_memory import DeviceMemory
 from gateway.due import DueLedger
+from gateway.probes.build import build as build_probes
+from gateway.probes.schedule import Schedule
 from gateway.sources import chirpstack, concentrators
 from gateway.sources.concentrators import ConcentratorSource
 from gateway.spool.sealing import Rhythm, Sealer, start_event
@@ -49,6 +52,7 @@ class Gateway:
     devices: pipeline.Devices
     source: chirpstack.ChirpStackSource | None
     concentrators: ConcentratorSource | None
+    schedule: Schedule
     sealer: Sealer
     delivery: Delivery
     status: StatusFile
@@ -64,6 +68,7 @@ class Gateway:
                 tasks.create_task(self.concentrators.run(), name="concentrators")
                 every_s = self.config.chirpstack.concentrator_report_s
                 self._report(tasks, self.concentrators.report, every_s, "concentrator health")
+            tasks.create_task(self.schedule.run(), name="probes")
             tasks.create_task(pipeline.note_codecs(self.codecs, self.spool, self.clock), name="note codecs")
             tasks.create_task(pipeline.seal_on_time(self.sealer, self.clock), name="seal")
             tasks.create_task(pipeline.deliver(self.delivery), name="deliver")
@@ -106,6 +111,7 @@ async def assemble(config: Config, clock: Clock) -> AsyncIterator[Gateway]:
     hub = config.hub.verifier_key().verifier()
     version = installed_version()
     limits = Limits(cpu_s=config.codecs.cpu_ms / 1000)
+    probes = build_probes(config, clock)
     memory = DeviceMemory(config.gateway.data / "devices.db")
     async with spool, memory, CodecWorker(library, limits=limits, firmware=memory.firmware) as codecs:
         position, now = await spool.position(), clock.now()
@@ -138,7 +144,7 @@ async def assemble(config: Config, clock: Clock) -> AsyncIterator[Gateway]:
                 every_s=config.seal.every_s, idle_s=config.seal.idle_s, most_readings=config.seal.most_readings
             ),
             software=Software(version, library.library_hash[:16], config.fingerprint),
-            due=DueLedger(intervals, now.wall_ms),
+            due=DueLedger(intervals | {probe.source: probe.every_s for probe in probes}, now.wall_ms),
             sealed=delivery.take,
             started_at_ms=now.wall_ms,
             largest=delivery.largest_batch,
@@ -146,6 +152,12 @@ async def assemble(config: Config, clock: Clock) -> AsyncIterator[Gateway]:
             unsynchronised_s=config.seal.unsynchronised_s,
         )
         delivery.end_epoch = sealer.end_epoch
+        schedule = Schedule(
+            probes=probes,
+            clock=clock,
+            keep=functools.partial(pipeline.keep_own, spool, sealer),
+            concurrency=config.probes.concurrency,
+        )
         async with delivery, _chirpstack(config, clock) as source, _concentrators(config) as heard:
             yield Gateway(
                 config=config,
@@ -155,6 +167,7 @@ async def assemble(config: Config, clock: Clock) -> AsyncIterator[Gateway]:
                 devices=pipeline.Devices(profiles=profiles, intervals_s=intervals, library=library, memory=memory),
                 source=source,
                 concentrators=heard,
+                schedule=schedule,
                 sealer=sealer,
                 delivery=delivery,
                 status=StatusFile(config.gateway.data / "status.json"),

@@ -7,6 +7,11 @@ from pathlib import Path
 
 import msgspec
 
+from gateway.probes.cameras.settings import Camera
+from gateway.probes.loudspeakers.settings import Loudspeaker
+from gateway.probes.machine.settings import Machine
+from gateway.probes.network.settings import Internet, Modem, Wifi
+from gateway.probes.serial.settings import SerialBus
 from gateway.spool.room import Room
 from wire.configuration import ConfigError, load
 from wire.identity import DevEui, GatewayId
@@ -132,6 +137,13 @@ class Provisioning(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     region: str = "AS923-2"
 
 
+class Probing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[probes]: what all probes share. `credentials` is a TOML file of mode 0600 (gateway.probes.credentials)."""
+
+    credentials: Path | None = None
+    concurrency: int = 32
+
+
 class _DeviceList(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`<gateway.data>/devices.toml`, as provisioning leaves it."""
 
@@ -150,6 +162,14 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     spool: SpoolLimits = SpoolLimits()
     provisioning: Provisioning = Provisioning()
     device: list[Device] = []
+    probes: Probing = Probing()
+    machine: Machine = Machine()
+    internet: Internet = Internet()
+    modem: list[Modem] = []
+    wifi: list[Wifi] = []
+    loudspeaker: list[Loudspeaker] = []
+    camera: list[Camera] = []
+    serial_bus: list[SerialBus] = []
 
     @property
     def provisioned(self) -> list[Device]:

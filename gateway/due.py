@@ -56,7 +56,7 @@ class DueLedger:
         for reading in readings:
             source = reading.frame.source
             account = self._accounts.get(source)
-            if account is not None and reading.frame.kind is Kind.UPLINK:
+            if account is not None and reading.frame.kind in (Kind.UPLINK, Kind.PROBE):
                 received[source] = received.get(source, 0) + 1
                 jumped[source] = jumped.get(source, 0) + _jump(account, reading)
         dues = (

@@ -228,8 +228,13 @@ async def report_health(
         await clock.sleep(every_s)
         readings = list(report(clock.now()))
         if readings:
-            await keep(readings, spool, sealer)
-            sealer.notice(readings)
+            await keep_own(spool, sealer, readings)
+
+
+async def keep_own(spool: Spool, sealer: Sealer, readings: list[Reading]) -> None:
+    """Keep what the gateway has measured itself."""
+    await keep(readings, spool, sealer)
+    sealer.notice(readings)
 
 
 async def deliver(delivery: Delivery) -> None:

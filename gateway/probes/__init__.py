@@ -1,0 +1,1 @@
+"""Probes: what the gateway finds out about the infrastructure around it, by the protocols that it really speaks."""

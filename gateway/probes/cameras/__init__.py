@@ -1,0 +1,1 @@
+"""Cameras: from an open port to a plausible picture."""

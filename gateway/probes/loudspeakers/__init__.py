@@ -1,0 +1,1 @@
+"""Loudspeaker clusters: reachable, linked to the station, played, heard."""

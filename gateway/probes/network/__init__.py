@@ -1,0 +1,1 @@
+"""Internet, mobile and public wifi, as somebody in the hamlet meets them."""

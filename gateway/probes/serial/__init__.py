@@ -1,0 +1,1 @@
+"""Instruments on serial lines: Modbus RTU, SDI-12, NMEA."""
