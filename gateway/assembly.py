@@ -105,7 +105,7 @@ def spool_path(config: Config) -> Path:
 async def assemble(config: Config, clock: Clock) -> AsyncIterator[Gateway]:
     """Open everything; raises ConfigError, ProfileError, SpoolError, KeyProblem before anything has started."""
     library = ProfileLibrary(config.codecs.library)
-    intervals, profiles = _devices(config, library)
+    intervals, profiles = configured_devices(config, library)
     key = _signing_key(config)
     spool = Spool(SpoolFile(spool_path(config), config.gateway.id, key, config.spool.room()))
     hub = config.hub.verifier_key().verifier()
@@ -234,7 +234,7 @@ def _with_map(device: Device, profile: DeviceProfile, library: ProfileLibrary) -
         raise ConfigError(f"device {device.dev_eui}: {error}") from error
 
 
-def _devices(config: Config, library: ProfileLibrary) -> tuple[dict[SourceId, float], dict[SourceId, str]]:
+def configured_devices(config: Config, library: ProfileLibrary) -> tuple[dict[SourceId, float], dict[SourceId, str]]:
     """Return each configured device's interval, s, and profile; raises ConfigError for an unknown profile."""
     intervals: dict[SourceId, float] = {}
     profiles: dict[SourceId, str] = {}

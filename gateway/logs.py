@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import sys
-from typing import TextIO, cast
+from typing import NoReturn, TextIO, cast
 
 import structlog
 
@@ -41,3 +41,12 @@ def write_logs() -> None:
         logger_factory=structlog.PrintLoggerFactory(cast("TextIO", Droppable(sys.stderr))),
         cache_logger_on_first_use=True,
     )
+
+
+def keep_quiet() -> None:
+    """Write no log lines: a command that speaks to people says itself what it found."""
+
+    def drop(*_: object) -> NoReturn:
+        raise structlog.DropEvent
+
+    structlog.configure(processors=[drop])

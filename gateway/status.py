@@ -9,10 +9,27 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from gateway.probes.outcome import Outcome, Reason, State
+from gateway.probes.schedule import Tally
+from wire.identity import SourceId
+
 if TYPE_CHECKING:
     from gateway.assembly import Gateway
 
 _EVERY_S = 5.0
+
+
+class ProbeWord(msgspec.Struct, frozen=True, kw_only=True):
+    """What a probe last came to. `overruns` counts the slots in which its turn never came."""
+
+    source: str
+    state: State
+    rung: str
+    reason: Reason
+    explanation: str
+    at_ms: int
+    runs: int
+    overruns: int
 
 
 class Running(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +59,7 @@ class Running(msgspec.Struct, frozen=True, kw_only=True):
     last_card_refusal: str = ""
     codecs_disabled: list[str] = []
     codecs_unconfined: str = ""
+    probes: list[ProbeWord] = []
 
 
 class StatusFile:
@@ -101,4 +119,20 @@ def running(gateway: Gateway) -> Running:
         last_card_refusal=gateway.spool.last_refusal,
         codecs_disabled=codecs.disabled,
         codecs_unconfined=codecs.unconfined,
+        probes=[probe_word(source, tally) for source, tally in gateway.schedule.tallies.items() if tally.outcome],
+    )
+
+
+def probe_word(source: SourceId, tally: Tally) -> ProbeWord:
+    """Say what a probe last came to; it has run."""
+    outcome = tally.outcome or Outcome(state=State.UNKNOWN, reason=Reason.OVERRUN)
+    return ProbeWord(
+        source=str(source),
+        state=outcome.state,
+        rung=outcome.rung,
+        reason=outcome.reason,
+        explanation=str(outcome.facts.get("explanation", "")),
+        at_ms=tally.at_ms,
+        runs=tally.runs,
+        overruns=tally.overruns,
     )
