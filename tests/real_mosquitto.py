@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -10,6 +11,7 @@ import time
 from pathlib import Path
 
 _DEADLINE_S = 15.0
+_RUNNING = re.compile(r"mosquitto version \S+ running")
 _PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin"
 PROGRAM = shutil.which("mosquitto", path=_PATH)
 MISSING = "Mosquitto is not installed here (apt-get install mosquitto): nothing was proved against a real broker"
@@ -33,6 +35,7 @@ class Mosquitto:
         self.options: list[str] = []
         self.persistence = True
         self._process: subprocess.Popen[bytes] | None = None
+        self._began_at = 0
 
     @property
     def pid(self) -> int:
@@ -58,24 +61,25 @@ class Mosquitto:
             lines.append("user root")  # else Mosquitto becomes `mosquitto`, who may not write our directory
         config = self.home / "mosquitto.conf"
         config.write_text("\n".join(lines) + "\n")
+        self._began_at = len(self.log) if (self.home / "mosquitto.log").exists() else 0
         with (self.home / "mosquitto.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [PROGRAM, "-v", "-c", str(config)], stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
-        self._wait_until_it_listens()
+        try:
+            self._wait_until_it_listens()
+        except AssertionError:
+            self.kill()
+            raise
 
     def _wait_until_it_listens(self) -> None:
+        """Wait for its own word: asking it over a network that a test makes lossy may take minutes."""
         end = time.monotonic() + _DEADLINE_S
-        while True:
+        while not _RUNNING.search(self.log, self._began_at):
             assert self._process is not None
             assert self._process.poll() is None, f"Mosquitto ended at once:\n{self.log}"
-            try:
-                socket.create_connection((self.host, self.port), timeout=1).close()
-            except OSError:
-                assert time.monotonic() < end, f"Mosquitto does not listen:\n{self.log}"
-                time.sleep(0.02)
-            else:
-                return
+            assert time.monotonic() < end, f"Mosquitto does not listen:\n{self.log}"
+            time.sleep(0.02)
 
     def stop(self) -> None:
         """End it in order, as `systemctl stop` does."""

@@ -120,7 +120,7 @@ def test_a_bad_dev_eui_is_named_with_its_place(tmp_path: Path) -> None:
         read(written(tmp_path, '[[device]]\nprofile = "dragino/ldds75"\ndev_eui = "A84041"'))
 
 
-@pytest.mark.parametrize("key", ["", "zz", "00" * 31, HUB_KEY + "00"])
+@pytest.mark.parametrize("key", ["", "zz", "00" * 31, HUB_KEY + "00"], ids=["none", "not hex", "short", "long"])
 def test_a_hub_key_that_is_no_key_stops_the_start_and_says_where_to_get_one(tmp_path: Path, key: str) -> None:
     config = read(written(tmp_path, key=key))
     with pytest.raises(ConfigError, match=r"hub\.public_key is not a key in hex.*`xom hub key`"):

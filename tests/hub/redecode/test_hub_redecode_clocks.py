@@ -16,7 +16,7 @@ from hub.store.database import Database
 from hub.store.derivations import Scope, list_superseded
 from hub.store.inventory import list_datastreams
 from tests.hub.conftest import enrol
-from tests.hub.redecoding import collected, dump, level_frames, logger_frames, order_of
+from tests.hub.redecoding import LEVEL, collected, dump, level_frames, logger_frames, order_of
 from tests.hub.unset_clock import TRUE_START_MS, Boot, BootLog
 from tests.hub.written import BEGAN, BEGAN_MS, Log
 from wire.identity import Epoch
@@ -113,10 +113,10 @@ async def test_the_period_finds_what_was_dated_into_it(
     await store.commit([*batches, setting])
     await date_all(store)
     assert BEGAN.timestamp() * 1000 == TRUE_START_MS
+    named = await list_datastreams(database, source=str(LEVEL), observed_property="water_distance", limit=1)
     scope = Scope(start=BEGAN, end=BEGAN.replace(year=BEGAN.year + 1))
     assert (await redecode(database, order_of(right, scope=scope))).counts.changed > 0
-    wrong = await list_datastreams(database, observed_property="water_distance", limit=1)
-    superseded = await list_superseded(database, wrong[0].datastream_no, limit=5)
+    superseded = await list_superseded(database, named[0].datastream_no, limit=5)
     assert superseded, "what stood can be traced"
     assert all(one.observed_at >= BEGAN for one in superseded)
 

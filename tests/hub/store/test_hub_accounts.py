@@ -68,7 +68,6 @@ def test_readings_without_a_range_are_the_same_loss_when_they_were_noted_at_the_
         gap(Epoch("0011223344556677"), 1, 2, to_ms=2**60, at_ms=7),
         gap(NOBODYS.epoch, 1, 10, at_ms=7),
     ],
-    ids=lambda event: event.detail,
 )
 def test_a_record_that_cannot_be_true_still_says_that_something_is_lost(event: Event) -> None:
     assert told(event) == [Account(epoch=NOBODYS.epoch, cause=UNKNOWN, told_ms=7)]
