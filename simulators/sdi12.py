@@ -1,4 +1,4 @@
-"""An SDI-12 line behind an ASCII adapter, on a pseudo-terminal: sensors with faults on demand. SDI-12 1.4, section 4.4."""
+"""An SDI-12 line behind an ASCII adapter, on a pty: sensors with faults on demand. SDI-12 1.4, section 4.4."""
 
 from __future__ import annotations
 

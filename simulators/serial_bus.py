@@ -15,6 +15,7 @@ from typing import Final, Self
 from simulators.pty import PtyLine
 
 _REQUEST: Final = 8
+_BETWEEN_S: Final = 0.05
 _NOISE: Final = bytes.fromhex("00ff7f80")
 _GARBAGE: Final = bytes.fromhex("e0fcfee0f8c0feff1e") * 2
 
@@ -91,13 +92,14 @@ class SerialBus:
         address, function = frame[0], frame[1]
         register, count = int.from_bytes(frame[2:4]), int.from_bytes(frame[4:6])
         self.requests.append((address, function, register, count))
-        for other in self.instruments.values():
-            if other.fault is not Fault.LATE:
-                self.release(other.address)
+        late = [other for other in self.instruments.values() if other.held and other.fault is not Fault.LATE]
+        for other in late:
+            self.release(other.address)
         one = self.instruments.get(address)
         if one is not None:
             one.asked += 1
-            self._answer(one, frame, register, count)
+            wait_s = _BETWEEN_S if late else 0.0
+            asyncio.get_running_loop().call_later(wait_s, self._answer, one, frame, register, count)
         self.requested.set()
 
     def _answer(self, one: SimInstrument, request: bytes, register: int, count: int) -> None:

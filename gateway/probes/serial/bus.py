@@ -84,14 +84,12 @@ class Bus:
     ) -> Heard:
         """Hear until there are `enough` answers, or one that is broken, or the time is over."""
         until, heard = time.monotonic() + within_s, heard or hear(b"", request)
-        while (left_s := until - time.monotonic()) > 0 and len(heard.raw) < _MOST_HEARD:
-            chunk = await port.receive(left_s)
+        while (found := len(heard.answers(request))) < enough and not (heard.broken and not found):
+            left_s = until - time.monotonic()
+            chunk = await port.receive(left_s) if left_s > 0 and len(heard.raw) < _MOST_HEARD else b""
             if not chunk:
                 break
             heard = hear((heard.raw + chunk)[:_MOST_HEARD], request)
-            found = len(heard.answers(request))
-            if found >= enough or (heard.broken and not found):
-                break
         return heard
 
     def _cross_off(self, heard: Heard, request: Request) -> list[int]:

@@ -29,7 +29,7 @@ class Ear:
     kinds: set[str] = field(default_factory=set)
 
     async def sentences(self) -> AsyncIterator[tuple[Sentence, int]]:
-        """Yield sentences with the wall time (ms UTC) at which their first bytes were in hand, until the time is over."""
+        """Yield sentences with the wall time (ms UTC) of their first bytes, until the time is over."""
         until, rest, came_at = time.monotonic() + self.listen_s, bytearray(), 0
         while (left_s := until - time.monotonic()) > 0 and self.heard < _MOST_HEARD:
             chunk = await self.port.receive(left_s)
