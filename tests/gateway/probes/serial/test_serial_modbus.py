@@ -345,7 +345,7 @@ async def test_a_real_modbus_server_is_read(tmp_path: Path) -> None:
             (elsewhere,) = probes(tmp_path, ours.path, 5, text=missing)
             refused = await once(elsewhere)
         finally:
-            await server.shutdown()
+            await server.shutdown()  # type: ignore[no-untyped-call]
     assert values(outcome) == {"ph": 6.89, "water_temperature": 30.1}
     assert (refused.reason, refused.facts["exception"]) == (Reason.DEVICE_ERROR, 2)
 
