@@ -14,7 +14,7 @@ from gateway.probes.serial.steadiness import Steadiness
 from gateway.probes.serial.verdict import RUNGS, assess_values
 from wire.identity import SourceId
 
-_OPENING_S = 1.0
+_OPENING_S = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
