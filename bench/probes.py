@@ -253,8 +253,9 @@ async def _run(sizes: Sizes) -> _Run:
     timers = await _timers(count, every_s)
     with tempfile.TemporaryDirectory() as folder:
         async with stand_ins(count // 5 // _ON_A_BUS) as found:
+            mixed = _mixed(count, every_s, found, Path(folder))
             began = time.monotonic()
-            probes = [Timed(probe=probe, began=began) for probe in _mixed(count, every_s, found, Path(folder))]
+            probes = [Timed(probe=probe, began=began) for probe in mixed]
             schedule = Schedule(probes=probes, clock=SystemClock(), keep=keep)
             cpu = machine.cpu_s(os.getpid())
             running = asyncio.create_task(schedule.run())

@@ -1,4 +1,4 @@
-"""The bench of the probes at a tiny size: it runs, every kind has its turns, its keys are there. No time is asserted."""
+"""The bench of the probes at a tiny size: every kind has its turns, its keys are there. No time is asserted."""
 
 from __future__ import annotations
 
