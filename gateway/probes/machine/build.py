@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from gateway.probes.machine.board import Board
-from gateway.probes.machine.clock import ClockState
+from gateway.probes.machine.clock import ClockWatch
 from gateway.probes.machine.disk import Disk
 from gateway.probes.machine.power import Power
 from gateway.probes.machine.settings import Machine
@@ -26,5 +26,5 @@ def build(settings: Machine, setup: Setup, root: Path = Path("/")) -> list[Probe
         Board(settings=settings, clock=setup.clock, boots_file=setup.data / BOOTS, root=root),
         Power(settings=settings, root=root),
         Disk(settings=settings, data=setup.data, root=root),
-        ClockState(settings=settings, clock=setup.clock, root=root),
+        ClockWatch(settings=settings, clock=setup.clock, root=root),
     ]

@@ -67,7 +67,7 @@ def kernel_discipline() -> Discipline | None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClockState:
+class ClockWatch:
     """The machine's clock. `discipline` stands for adjtimex."""
 
     settings: Machine

@@ -12,15 +12,14 @@ from gateway.clock import Instant, SystemClock
 from gateway.probes.credentials import Credentials
 from gateway.probes.machine.boots import noted
 from gateway.probes.machine.build import build
-from gateway.probes.machine.clock import ClockState, Discipline
+from gateway.probes.machine.clock import ClockWatch, Discipline
 from gateway.probes.machine.disk import Disk
 from gateway.probes.machine.settings import Machine
 from gateway.probes.outcome import Outcome, Reason, State
 from gateway.probes.schedule import Schedule
 from gateway.probes.setup import Setup
 from wire.configuration import ConfigError
-from wire.reading import ClockState as SetBy
-from wire.reading import Reading
+from wire.reading import ClockState, Reading
 
 THROTTLED = "sys/devices/platform/soc/soc:firmware/get_throttled"
 MAINS = {"sys/class/power_supply/ac/type": "Mains", "sys/class/power_supply/ac/online": "1"}
@@ -34,7 +33,7 @@ class Standing:
     """A clock that stands at one moment of one boot."""
 
     def __init__(self, boot: str = "b1", at_ms: int = NOW_MS) -> None:
-        self._now = Instant(at_ms, 60_000, boot, SetBy.NTP)
+        self._now = Instant(at_ms, 60_000, boot, ClockState.NTP)
 
     def now(self) -> Instant:
         return self._now
@@ -256,7 +255,7 @@ RTC = "sys/class/rtc/rtc0/"
 async def test_the_clock_is_judged_by_who_keeps_it_and_by_its_battery_clock(
     tmp_path: Path, discipline: Discipline | None, tree: Tree, state: State, reason: Reason, checks: set[str]
 ) -> None:
-    probe = ClockState(
+    probe = ClockWatch(
         settings=Machine(), clock=Standing(), root=planted(tmp_path / "root", tree), discipline=lambda: discipline
     )
     outcome = await probe.run()
