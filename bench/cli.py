@@ -23,6 +23,7 @@ BENCHES = {
     "codec": ("bench.codec", "Decoding frames: through the worker, the engine alone, a fresh runtime each."),
     "wire": ("bench.wire", "Bytes and time per reading of a sealed batch, against other layouts."),
     "drain": ("bench.drain", "A long outage's backlog to a real hub while live readings come: rate, memory, latency."),
+    "probes": ("bench.probes", "Probes of mixed kinds, some dead, in one process: lateness, memory."),
 }
 
 bench_app = typer.Typer(no_args_is_help=True, help="Measure, each figure beside its limit.")

@@ -104,6 +104,11 @@ class Reason(enum.StrEnum):
     DISK_FULL = "disk_full"
     DISK_WORN = "disk_worn"
     NO_MAINS = "no_mains"
+    LOW_BATTERY = "low_battery"
+    LOW_MEMORY = "low_memory"
+    READ_ONLY = "read_only"  # nothing can be kept there any more
+    RESTARTED = "restarted"  # it came back too often without anybody having ordered it
+    UNSYNCHRONISED = "unsynchronised"  # no time service keeps the clock
     NO_FIX = "no_fix"
     STALE = "stale"  # the last word of it is too old
 
