@@ -109,11 +109,16 @@ class _Port:
         loop = asyncio.get_running_loop()
         ready: asyncio.Future[None] = loop.create_future()
         add, remove = (loop.add_writer, loop.remove_writer) if write else (loop.add_reader, loop.remove_reader)
-        add(self.fd, lambda: ready.done() or ready.set_result(None))
+        add(self.fd, _settle, ready)
         try:
             await ready
         finally:
             remove(self.fd)
+
+
+def _settle(ready: asyncio.Future[None]) -> None:
+    if not ready.done():
+        ready.set_result(None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +155,8 @@ class AtModem:
         plmn, act = await _operator(port, lines)
         signal = await self._signal(port, maker, model, lines)
         if port.news:
-            facts["news"] = list(dict.fromkeys(port.news))[:8]
+            news: list[Fact] = [*dict.fromkeys(port.news)][:8]
+            facts["news"] = news
         return Told(
             modem=OK,
             sim=sim,

@@ -84,7 +84,5 @@ class Budget:
         try:
             return msgspec.json.decode(self.path.read_bytes(), type=_Spent)
         except (OSError, msgspec.DecodeError) as error:
-            log.warning(
-                "the data budget's file is broken: the month is counted anew", path=str(self.path), why=str(error)
-            )
+            log.warning("the data budget's file is broken: counted anew", path=str(self.path), error=str(error))
             return _Spent()

@@ -64,7 +64,7 @@ def _reach(settings: Internet, clock: Clock) -> Reach:
             host, _, port = resolver.partition(":")
             ipaddress.IPv4Address(host)
             if port and not (port.isdigit() and 0 < int(port) < 65_536):
-                raise ValueError(f"{resolver!r} is not address:port")
+                raise ConfigError(f"[internet]: {resolver!r} is not address:port")  # as any other
         for page in settings.page:
             page_place(page.url)
         for name in (settings.hostname, settings.absent_below):

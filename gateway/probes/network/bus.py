@@ -1,4 +1,4 @@
-"""Calls on D-Bus, as plain values. The services that answer, NetworkManager and ModemManager, are this machine's own."""
+"""Calls on D-Bus, as plain values. Who answers, NetworkManager and ModemManager, is this machine's own."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ async def connected(name: str, address: str | None = None) -> AsyncIterator[Serv
         yield Service(bus, name)
     finally:
         bus.disconnect()
-        await bus.wait_for_disconnect()
+        await bus.wait_for_disconnect()  # type: ignore[no-untyped-call]
 
 
 def plain(value: object) -> object:

@@ -34,7 +34,7 @@ class Stream:
 @asynccontextmanager
 async def connected(way: Way, address: str, port: int) -> AsyncIterator[Stream]:
     """Hold a TCP connection; raises ProbeError. What it took is counted."""
-    loop, connection = asyncio.get_running_loop(), way.socket(SOCK_STREAM)
+    loop, connection = asyncio.get_running_loop(), way.open(SOCK_STREAM)
     writer: asyncio.StreamWriter | None = None
     try:
         began = time.perf_counter()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gateway.probes.network.layer import ADDRESS, GATEWAY, LADDER, Figures, verdict
+from gateway.probes.network.layer import ADDRESS, GATEWAY, LADDER, verdict
 from gateway.probes.network.near import gateway_layer, near_layers
 from gateway.probes.network.reach import Reach
 from gateway.probes.network.rtnetlink import find_outlet
@@ -51,4 +51,4 @@ class InternetProbe:
             layers[GATEWAY] = gateway
         far, figures = await self.reach.layers(self.way)
         more = () if rtt_ms is None else (Quantity("gateway_rtt", "ms", round(rtt_ms, 2)),)
-        return verdict(layers | far, figures or Figures(), facts | {"gateway": outlet.gateway}, more)
+        return verdict(layers | far, figures, facts | {"gateway": outlet.gateway}, more)

@@ -8,12 +8,12 @@ import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Final
 
 from gateway.probes.errors import ProbeError
 from gateway.probes.limits import read_capped
 from gateway.probes.network.layer import OK, Layer
+from gateway.probes.network.rtnetlink import find_outlet
 from gateway.probes.network.scan import read_link, read_scan, read_station, strongest
 from gateway.probes.network.settings import Wifi
 from gateway.probes.network.wifi import Visit
@@ -35,7 +35,7 @@ class Iw:
     async def visit(self) -> AsyncIterator[Visit]:
         """Look at what the radio hears and whether it is in; nothing is changed, so nothing is left at the end."""
         radio = self.settings.radio
-        if not Path(f"/sys/class/net/{radio}").exists():
+        if find_outlet(radio) is None:
             raise ProbeError(Reason.NO_EQUIPMENT, f"there is no radio {radio}: `iw dev` lists them")
         cell = strongest(read_scan(await self._said("dev", radio, "scan")), self.settings.ssid)
         joined = read_link(await self._said("dev", radio, "link"))

@@ -42,7 +42,7 @@ OK: Final = Layer(State.OK)
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Connects to the targets: round trip (ms, median), attempts and how many of them were lost or had to be repeated."""
+    """Connects to the targets: round trip (ms), attempts, and how many of them were lost or had to be repeated."""
 
     rtt_ms: float | None = None
     attempts: int = 0
@@ -109,7 +109,7 @@ def verdict(
 ) -> Outcome:
     """Return what the layers that were asked come to. The first that fails decides; a portal explains all others."""
     layers = corrected(layers)
-    asked = [name for name in LADDER if name in layers]
+    asked: list[str] = [name for name in LADDER if name in layers]
     decisive = _decisive(layers, asked)
     rung = ""
     for name in asked:

@@ -39,7 +39,7 @@ def near_layers(outlet: Outlet | None, interface: str) -> dict[str, Layer]:
 
 
 async def gateway_layer(way: Way, outlet: Outlet) -> tuple[Layer | None, float | None]:
-    """Ask the gateway for a sign of life: an echo, else ARP. Returns the layer (None: a line without one), the RTT, ms."""
+    """Ask the gateway for a sign of life: an echo, else ARP. Returns the layer (None: it has none), the RTT, ms."""
     if not outlet.gateway:
         return None, None
     try:
@@ -59,7 +59,7 @@ async def _echo(way: Way, address: str) -> float | None:
     A datagram ICMP socket needs no capability where net.ipv4.ping_group_range names our group; raises ProbeError.
     """
     loop = asyncio.get_running_loop()
-    with way.socket(socket.SOCK_DGRAM, socket.IPPROTO_ICMP) as asking:
+    with way.open(socket.SOCK_DGRAM, socket.IPPROTO_ICMP) as asking:
         for number in range(_ECHOES):
             token = os.urandom(16)
             packet = struct.pack("!BBHHH", 8, 0, 0, 0, number) + token  # the kernel fills in checksum and id
@@ -79,7 +79,7 @@ async def _echo(way: Way, address: str) -> float | None:
 async def _neighbour(way: Way, outlet: Outlet) -> Layer:
     """Make the kernel ask for the gateway's link address, and see what it found: that needs no right at all."""
     gateway, ends_at = outlet.gateway, time.monotonic() + _NEIGHBOUR_S
-    with way.socket(socket.SOCK_DGRAM) as poke, contextlib.suppress(OSError):
+    with way.open(socket.SOCK_DGRAM) as poke, contextlib.suppress(OSError):
         poke.sendto(b"\0", (gateway, _DISCARD_PORT))
         way.spend_datagram(1)
     state = 0
@@ -92,6 +92,4 @@ async def _neighbour(way: Way, outlet: Outlet) -> Layer:
         await asyncio.sleep(0.1)
     if state & (rtnetlink.FAILED | rtnetlink.INCOMPLETE):
         return Layer.failed(Reason.NO_GATEWAY, f"nobody is at {gateway}: it answers no ARP")
-    return Layer.failed(
-        Reason.NO_PERMISSION, f"whether {gateway} lives could not be found out: no echo is allowed here"
-    )
+    return Layer.failed(Reason.NO_PERMISSION, f"whether {gateway} lives could not be found out: no echo is allowed")

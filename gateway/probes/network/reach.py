@@ -1,4 +1,4 @@
-"""The far end of a line: two resolvers, two independent targets, pages of known body. Internet, modem and wifi share it."""
+"""The far end of a line: resolvers, independent targets, pages of known body. Internet, modem and wifi share it."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Reach:
 
     async def layers(self, way: Way) -> tuple[dict[str, Layer], Figures]:
         """Ask for all of it, by one way; raises ProbeError only where no socket can be made."""
-        with way.socket(socket.SOCK_STREAM):  # a right or an interface that is missing shows here, once
+        with way.open(socket.SOCK_STREAM):  # a right or an interface that is missing shows here, once
             pass
         asked = await asyncio.gather(*(self._resolver(way, one) for one in self.resolvers))
         dns = dict(zip(self.resolvers, asked, strict=True))

@@ -31,7 +31,7 @@ _STRAY: Final = 32  # packets that are no answer to us, before we stop looking
 
 
 async def ask(way: Way, resolver: str, name: str) -> Answer:
-    """Ask for a name's IPv4 addresses; raises ProbeError where no answer came. `resolver` is an address, maybe `:port`."""
+    """Ask for a name's IPv4 addresses; raises ProbeError where no answer came. `resolver`: address[:port]."""
     host, _, port = resolver.partition(":")
     place = (host, int(port or 53))
     question = encode_question(secrets.randbelow(65_536), name)
@@ -78,7 +78,7 @@ def judge(found: Answer, nobody: Answer) -> Layer:
 
 async def _over_udp(way: Way, place: tuple[str, int], question: bytes) -> Answer:
     loop = asyncio.get_running_loop()
-    with way.socket(socket.SOCK_DGRAM) as asking:
+    with way.open(socket.SOCK_DGRAM) as asking:
         asking.connect(place)  # connected: the kernel drops what comes from elsewhere, and tells us of a refusal
         await loop.sock_sendall(asking, question)
         way.spend_datagram(len(question))
@@ -92,7 +92,7 @@ async def _over_udp(way: Way, place: tuple[str, int], question: bytes) -> Answer
 
 async def _over_tcp(way: Way, place: tuple[str, int], question: bytes) -> Answer:
     loop = asyncio.get_running_loop()
-    with way.socket(socket.SOCK_STREAM) as asking:
+    with way.open(socket.SOCK_STREAM) as asking:
         try:
             async with asyncio.timeout(_TCP_S):
                 await loop.sock_connect(asking, place)

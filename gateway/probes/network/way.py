@@ -35,7 +35,7 @@ class Way:
     budget: Budget
     interface: str = ""
 
-    def socket(self, kind: int, protocol: int = 0) -> socket.socket:
+    def open(self, kind: int, protocol: int = 0) -> socket.socket:
         """Return a non-blocking IPv4 socket bound to the interface; raises ProbeError."""
         try:
             made = socket.socket(socket.AF_INET, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, protocol)

@@ -1,4 +1,4 @@
-"""A public wifi as a guest meets it: `wifi:<name>`. A radio of our own sees it, joins it, gets an address, reaches out."""
+"""A public wifi as a guest meets it: `wifi:<name>`. A radio of our own joins it, gets an address, reaches out."""
 
 from __future__ import annotations
 
