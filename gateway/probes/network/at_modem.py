@@ -155,7 +155,7 @@ class AtModem:
         plmn, act = await _operator(port, lines)
         signal = await self._signal(port, maker, model, lines)
         if port.news:
-            news: list[Fact] = [*dict.fromkeys(port.news)][:8]
+            news: list[Fact] = list(dict.fromkeys(port.news[:8]))
             facts["news"] = news
         return Told(
             modem=OK,

@@ -8,7 +8,7 @@ import secrets
 import socket
 import ssl
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from gateway.clock import Clock
@@ -19,7 +19,7 @@ from gateway.probes.network.page import fetch, judge, page_place
 from gateway.probes.network.resolver import ask, probe_resolver
 from gateway.probes.network.settings import Page
 from gateway.probes.network.way import Way
-from gateway.probes.outcome import Reason, State
+from gateway.probes.outcome import OURS, Reason, State
 from wire.reading import ClockState
 
 
@@ -94,7 +94,7 @@ class Reach:
         targets = {str(target): layer for target, (layer, _) in zip(self.targets, reached, strict=True)}
         transport = quality(several(targets), figures, lossy_percent=self.lossy_percent, slow_ms=self.slow_ms)
         shown = {page.url: layer for page, layer in zip(self.pages, pages, strict=True)}
-        return {DNS: several(dns), TRANSPORT: transport, HTTP: several(shown)}, figures
+        return {DNS: _resolving(dns), TRANSPORT: transport, HTTP: several(shown)}, figures
 
     async def _resolver(self, way: Way, resolver: str) -> Layer:
         absent = f"xom-{secrets.token_hex(10)}.{self.absent_below}"
@@ -158,6 +158,14 @@ async def _resolve(way: Way, host: str, resolvers: list[str]) -> str:
         if answer.addresses:
             return answer.addresses[0]
     raise problem
+
+
+def _resolving(resolvers: Mapping[str, Layer]) -> Layer:
+    """Return the layer of the resolvers: one that lies says so, every other fault comes to no DNS."""
+    layer = several(resolvers)
+    if layer.state is State.OK or layer.reason in (Reason.DNS_LIES, *OURS):
+        return layer
+    return Layer(layer.state, Reason.NO_DNS, layer.why)
 
 
 def _together(parts: list[Figures]) -> Figures:
