@@ -73,9 +73,9 @@ async def connected(name: str, address: str | None = None) -> AsyncIterator[Serv
 
 
 def plain(value: object) -> object:
-    """Return a value without variants, however deep."""
+    """Return a value without variants, however deep; structs are lists."""
     if isinstance(value, Variant):
         return plain(value.value)
     if isinstance(value, dict):
         return {key: plain(inner) for key, inner in value.items()}
-    return [plain(inner) for inner in value] if isinstance(value, list) else value
+    return [plain(inner) for inner in value] if isinstance(value, list | tuple) else value

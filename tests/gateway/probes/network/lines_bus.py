@@ -17,7 +17,8 @@ MISSING: Final = "LEFT OUT: dbus-daemon is not installed: NetworkManager and Mod
 _CONFIG: Final = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-BUS Bus Configuration 1.0//EN"
  "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
 <busconfig><type>session</type><listen>unix:path={path}</listen><auth>EXTERNAL</auth>
-<policy context="default"><allow send_destination="*" eavesdrop="true"/><allow own="*"/></policy></busconfig>"""
+<policy context="default"><allow send_destination="*" eavesdrop="true"/>
+<allow eavesdrop="true"/><allow own="*"/></policy></busconfig>"""
 
 Answer = tuple[str, list[Any]]
 Handler = Callable[[Message], Answer | str]  # signature and body, or the name of an error
@@ -31,7 +32,10 @@ def private_bus(tmp_path: Path) -> Iterator[str]:
     config = tmp_path / "bus.conf"
     config.write_text(_CONFIG.format(path=tmp_path / "bus"))
     daemon = subprocess.Popen(
-        [program, f"--config-file={config}", "--nofork", "--print-address"], stdout=subprocess.PIPE, text=True
+        [program, f"--config-file={config}", "--nofork", "--print-address"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
     )
     assert daemon.stdout is not None
     address = daemon.stdout.readline().strip()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -30,35 +29,35 @@ NAME = "org.freedesktop.NetworkManager"
 POINT = "02:00:00:00:01:00"
 
 SCAN = r"""BSS 02:00:00:00:01:00(on wlan1)
-	freq: 2437
-	capability: ESS ShortSlotTime (0x0401)
-	signal: -61.00 dBm
-	SSID: Nh\xc3\xa0 v\xc4\x83n h\xc3\xb3a
+    freq: 2437
+    capability: ESS ShortSlotTime (0x0401)
+    signal: -61.00 dBm
+    SSID: Nh\xc3\xa0 v\xc4\x83n h\xc3\xb3a
 BSS 02:00:00:00:02:00(on wlan1) -- associated
-	capability: ESS Privacy ShortSlotTime (0x0411)
-	signal: -48.00 dBm
-	SSID: UBND
-	RSN:	 * Version: 1
-		 * Group cipher: CCMP
-		 * Authentication suites: PSK SAE
+    capability: ESS Privacy ShortSlotTime (0x0411)
+    signal: -48.00 dBm
+    SSID: UBND
+    RSN:     * Version: 1
+         * Group cipher: CCMP
+         * Authentication suites: PSK SAE
 BSS 02:00:00:00:03:00(on wlan1)
-	capability: ESS Privacy (0x0011)
-	signal: -70.00 dBm
-	SSID: owe
-	RSN:	 * Authentication suites: OWE
+    capability: ESS Privacy (0x0011)
+    signal: -70.00 dBm
+    SSID: owe
+    RSN:     * Authentication suites: OWE
 BSS 02:00:00:00:04:00(on wlan1)
-	capability: ESS Privacy (0x0011)
-	signal: -80.00 dBm
-	SSID: big
-	RSN:	 * Authentication suites: IEEE 802.1X
+    capability: ESS Privacy (0x0011)
+    signal: -80.00 dBm
+    SSID: big
+    RSN:     * Authentication suites: IEEE 802.1X
 BSS 02:00:00:00:05:00(on wlan1)
-	capability: ESS Privacy (0x0011)
-	signal: -90.00 dBm
-	SSID: old
+    capability: ESS Privacy (0x0011)
+    signal: -90.00 dBm
+    SSID: old
 BSS 02:00:00:00:06:00(on wlan1)
-	capability: ESS (0x0001)
-	signal: -85.00 dBm
-	SSID: Nh\xc3\xa0 v\xc4\x83n h\xc3\xb3a
+    capability: ESS (0x0001)
+    signal: -85.00 dBm
+    SSID: Nh\xc3\xa0 v\xc4\x83n h\xc3\xb3a
 """
 LINK = "Connected to 02:00:00:00:02:00 (on wlan1)\n\tSSID: UBND\n\tfreq: 2437\n\tsignal: -50 dBm\n"
 STATION = "Station 02:00:00:00:02:00 (on wlan1)\n\ttx packets:\t120\n\ttx retries:\t7\n\ttx failed:\t3\n"
@@ -207,10 +206,7 @@ async def test_without_a_radio_nothing_is_said_of_the_wifi(
     private_bus: str, tmp_path: Path, made: StandIn | None
 ) -> None:
     with pytest.raises(ProbeError) as caught:
-        if made is None:
-            await met(private_bus, tmp_path, StandIn(), radio="wlan9")
-        else:
-            await met(private_bus, tmp_path, made)
+        await met(private_bus, tmp_path, made or StandIn(), radio="lo" if made else "wlan9")
     assert caught.value.outcome.state is State.UNKNOWN
 
 
@@ -220,7 +216,7 @@ async def said(folder: Path, *, ssid: str = "UBND", scan: str = SCAN, link: str 
         (folder / name).write_text(text)
     program = folder / "iw"
     program.write_text(f'#!/bin/sh\nfor word; do last=$word; done\ncat "{folder}/$last"\nexit {code}\n')
-    os.chmod(program, 0o755)  # noqa: PTH101
+    program.chmod(0o700)
     settings, end = Wifi(name="a", radio="lo", ssid=ssid, via="iw"), FarEnd()
     async with end.resolver() as resolver, end.target() as target, end.pages() as page:
         return await visited(Iw(settings=settings, program=str(program)), settings, resolver, target, page)
