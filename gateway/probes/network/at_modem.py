@@ -202,7 +202,8 @@ async def _opened(device: str, baud: int) -> AsyncIterator[_Port]:
             tty.setraw(fd, termios.TCSANOW)
             settings = termios.tcgetattr(fd)
             settings[4] = settings[5] = speed
-            settings[2] |= termios.CLOCAL | termios.CREAD
+            # Without HUPCL: some modems start anew when closing the port drops DTR.
+            settings[2] = (settings[2] | termios.CLOCAL | termios.CREAD) & ~termios.HUPCL
             termios.tcsetattr(fd, termios.TCSANOW, settings)
             termios.tcflush(fd, termios.TCIOFLUSH)
             fcntl.ioctl(fd, termios.TIOCEXCL)

@@ -30,7 +30,7 @@ MISSING: Final = (
 )
 HAMLET, ROUTER = "10.77.0.2", "10.77.0.1"
 FIRST, SECOND = "198.51.100.10", "198.51.100.11"  # TEST-NET-2 (RFC 5737): two hosts of the world
-_PATH: Final = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+PATH: Final = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 _CLONE_NEWNET: Final = 0x40000000
 T = TypeVar("T")
 
@@ -62,7 +62,7 @@ def world_reach() -> Reach:
 
 
 def run(*words: str, text: str | None = None) -> None:
-    program = shutil.which(words[0], path=_PATH)
+    program = shutil.which(words[0], path=PATH)
     if program is None:
         raise OSError(f"{words[0]} is not installed")
     subprocess.run([program, *words[1:]], check=True, capture_output=True, input=text, text=True)
@@ -147,10 +147,15 @@ class World:
 
     def rules(self, text: str) -> None:
         """Put nftables rules into the router."""
-        run("ip", "netns", "exec", self.router, shutil.which("nft", path=_PATH) or "nft", "-f", "-", text=text)
+        run("ip", "netns", "exec", self.router, shutil.which("nft", path=PATH) or "nft", "-f", "-", text=text)
 
     def drop(self, condition: str) -> None:
         self.rules(f"table inet x {{ chain in {{ type filter hook input priority 0; {condition} drop; }}\n}}\n")
+
+    def allow_echo(self) -> None:
+        """Let everybody in the hamlet ask for an ICMP echo, as Debian's desktop and Raspberry Pi OS do."""
+        allow = "echo 0 2147483647 > /proc/sys/net/ipv4/ping_group_range"
+        run("ip", "netns", "exec", self.hamlet, "sh", "-c", allow)
 
     def probe(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run a coroutine in the hamlet."""
@@ -162,7 +167,7 @@ class World:
 
         async def serve() -> None:
             stopped, loop = asyncio.Event(), asyncio.get_running_loop()
-            self._stop = lambda: loop.call_soon_threadsafe(stopped.set)  # type: ignore[assignment, return-value]
+            self._stop = lambda: loop.call_soon_threadsafe(stopped.set)  # type: ignore[assignment]
             async with AsyncExitStack() as stack:
                 for end, host in zip(self.ends, (FIRST, SECOND), strict=True):
                     await stand(end, stack, host)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from gateway.probes.network import connect, near, resolver
 from gateway.probes.network.internet import InternetProbe
+from gateway.probes.network.layer import Layer
 from gateway.probes.outcome import Outcome, Reason, State
 from simulators.lines import DnsFault, PageFault
-from tests.gateway.probes.network.lines_bed import FIRST, ROUTER, SECOND, World, run, way, world, world_reach
+from tests.gateway.probes.network.lines_bed import FIRST, PATH, ROUTER, SECOND, World, run, way, world, world_reach
 from wire.identity import SourceId
 
 __all__ = ["world"]
@@ -55,6 +58,13 @@ def test_a_line_that_works_is_ok_on_every_rung_and_measured(world: World) -> Non
         assert outcome.facts["gateway"] == ROUTER
 
 
+def test_an_echo_measures_the_way_to_the_gateway_where_it_is_allowed(world: World) -> None:
+    world.allow_echo()
+    outcome = told(world)
+    assert short(outcome) == (State.OK, "http", Reason.NONE), outcome
+    assert "gateway_rtt" in {one.name for one in outcome.figures}
+
+
 def test_no_link_no_address_and_no_route_are_three_things(world: World) -> None:
     assert told(world, "absent0").reason is Reason.NO_LINK
     run("ip", "-n", world.hamlet, "route", "del", "default")
@@ -75,6 +85,7 @@ def test_a_gateway_that_is_away_is_a_fault_of_the_line(world: World) -> None:
 
 @pytest.mark.usefixtures("quick")
 def test_a_gateway_without_echo_is_seen_by_its_arp(world: World) -> None:
+    world.allow_echo()
     world.drop("meta l4proto icmp")
     assert short(told(world)) == (State.OK, "http", Reason.NONE)
 
@@ -147,3 +158,38 @@ def test_spent_data_stops_the_probe_and_is_remembered(world: World, tmp_path: Pa
     again = probe("line0", limit=1_000, path=path)
     outcome = asyncio.run(again.run())
     assert (outcome.state, outcome.reason) == (State.UNKNOWN, Reason.DATA_BUDGET)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (("--address=/known.example/198.51.100.10", "--local=/example/"), Reason.NONE),
+        (("--address=/#/198.51.100.99",), Reason.DNS_LIES),
+        ((), Reason.REFUSED),
+    ],
+)
+def test_dnsmasq_is_believed_caught_lying_and_heard_refusing(
+    world: World, options: tuple[str, ...], reason: Reason
+) -> None:
+    program = shutil.which("dnsmasq", path=PATH)
+    if program is None:
+        pytest.skip("LEFT OUT: dnsmasq is not installed: no resolver but our own was asked")
+    words = ["--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--port=5300", "--user=root"]
+    words += ["--pid-file=", f"--listen-address={FIRST}", "--bind-interfaces", *options]
+    daemon = subprocess.Popen(
+        ["ip", "netns", "exec", world.router, program, *words], stderr=subprocess.DEVNULL, env={"PATH": PATH}
+    )
+
+    async def asked() -> Layer:
+        """Wait until it stands, then ask."""
+        while True:
+            layer, _ = await resolver.probe_resolver(way(), f"{FIRST}:5300", "known.example", "xom-1.example")
+            if daemon.poll() is not None or layer.reason is not Reason.REFUSED or "refuses" in layer.why:
+                return layer
+            await asyncio.sleep(0.05)
+
+    try:
+        assert world.probe(asked).reason is reason
+    finally:
+        daemon.terminate()
+        daemon.wait()

@@ -188,9 +188,9 @@ async def test_a_password_goes_to_networkmanager_alone(private_bus: str, tmp_pat
     ],
 )
 async def test_each_fault_of_a_wifi_has_its_rung(
-    private_bus: str, tmp_path: Path, made: StandIn, changes: dict[str, object], state: State, rung: str, reason: Reason
+    private_bus: str, tmp_path: Path, made: StandIn, changes: dict[str, Any], state: State, rung: str, reason: Reason
 ) -> None:
-    outcome = await met(private_bus, tmp_path, made, **changes)
+    outcome = await met(private_bus, tmp_path, made, None, **changes)
     assert (outcome.state, outcome.rung, outcome.reason) == (state, rung, reason), outcome
 
 
