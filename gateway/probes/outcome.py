@@ -76,6 +76,7 @@ class Reason(enum.StrEnum):
     NOT_FOUND = "not_found"
     BUSY = "busy"
     DEVICE_ERROR = "device_error"  # it says itself that something is wrong
+    NOT_KNOWN = "not_known"  # it answers that it does not know it itself: a modem's 99, 255, "-"
     WRONG_DEVICE = "wrong_device"  # another serial number or address than expected
 
     # It answers, and what it is there for does not happen.
