@@ -72,7 +72,8 @@ class SipSpeaker:
             name = "WWW-Authenticate" if status == 401 else "Proxy-Authenticate"
             nonce = f"n{len(self.requests)}"
             stale = ", stale=true" if self.fault == "stale" and "uthorization:" in request else ""
-            more = f'{name}: Digest realm="{self.realm}", nonce="{nonce}", algorithm={self.algorithm}, qop="auth"{stale}\r\n'
+            login = f'realm="{self.realm}", nonce="{nonce}", algorithm={self.algorithm}, qop="auth"{stale}'
+            more = f"{name}: Digest {login}\r\n"
         right = self._response(request, status, more)
         if self.fault == "foreign":
             return [re.sub(rb"Call-ID: \S+", b"Call-ID: another", right)]

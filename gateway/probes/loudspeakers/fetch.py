@@ -121,15 +121,18 @@ def _sorted(error: Exception) -> Exception:
     import httpx
 
     below: BaseException | None = error
+    system: OSError | None = None
     while below is not None:
         if isinstance(below, ssl.SSLError):
             return ProbeError(Reason.TLS, str(below))
         if isinstance(below, OSError):
-            return below
+            system = below  # the deepest: above it stands a summary without its kind
         below = below.__cause__ or below.__context__
+    if system is not None:
+        return system
     if isinstance(error, httpx.RemoteProtocolError):
         text = str(error)
-        reason = Reason.CLOSED if "disconnected" in text or "incomplete" in text else Reason.NOT_THE_PROTOCOL
+        reason = Reason.CLOSED if "closed" in text or "disconnected" in text else Reason.NOT_THE_PROTOCOL
         return ProbeError(reason, text)
     if isinstance(error, httpx.UnsupportedProtocol):
         return ProbeError(Reason.MISCONFIGURED, str(error))

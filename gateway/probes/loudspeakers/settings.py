@@ -104,7 +104,7 @@ class Loudspeaker(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     every_s: float = 300.0
     timeout_s: float = 15.0
-    rungs: list[Literal["reach", "link", "play", "sound"]] = ["reach"]
+    rungs: list[Literal["reach", "link", "play", "sound"]] = msgspec.field(default_factory=lambda: ["reach"])
     seen_within_s: float = 900.0
     sound_within_days: float = 30.0
     sip: list[Sip] = []
