@@ -54,7 +54,7 @@ async def fetch(
 
     The caller's deadline bounds the time.
     """
-    import httpx  # some 10 MB: only where a cluster is asked by HTTP
+    import httpx  # some 4 MB: only where a cluster is asked by HTTP
 
     method = "GET" if post is None else "POST"
     content = None if post is None else msgspec.json.encode(post)

@@ -70,7 +70,7 @@ class SnmpAdapter:
 
     async def _get(self, oids: list[str]) -> dict[str, float]:
         """Return the numbers there are, by OID; raises ProbeError, TimeoutError."""
-        from pysnmp.hlapi.v3arch import asyncio as snmp  # type: ignore[import-untyped]  # some 20 MB: only where a cluster is asked by SNMP
+        from pysnmp.hlapi.v3arch import asyncio as snmp  # type: ignore[import-untyped]  # only where a cluster is asked by SNMP
 
         who = self._who(snmp)
         engine = snmp.SnmpEngine()

@@ -315,3 +315,19 @@ async def test_a_memory_that_is_damaged_is_begun_anew(place: Place) -> None:
 def test_what_cannot_be_probed_is_named_at_the_start(place: Place, settings: dict[str, Any], match: str) -> None:
     with pytest.raises(ConfigError, match=match):
         place.probe(**settings)
+
+
+@pytest.mark.parametrize(("level", "expected"), [(75.0, State.OK), (35.0, State.FAIL)])
+async def test_a_silent_horn_is_played_and_not_heard(place: Place, level: float, expected: State) -> None:
+    figure = {"at": "db", "name": "sound_level", "unit": "dB", "evidence": "level", "at_least": 60.0}
+    page = {"log": [{"start": START, "end": START + 20 * MINUTE}], "db": level}
+    async with HttpSpeaker(page=page) as speaker:
+        http = {"url": speaker.url, "play_log": "log", "figure": [figure]}
+        settings = {"http": [http], "rungs": ["reach", "play", "sound"], "broadcast": BROADCAST}
+        for minute in (-10, 3, 8, 13, 18):
+            place.clock.advance(START + minute * MINUTE)
+            assert (await place.run(**settings)).checks == {"reach": State.OK, "sound": State.UNKNOWN}
+        place.clock.advance(START + 31 * MINUTE)
+        outcome = await place.run(**settings)
+    assert outcome.checks == {"reach": State.OK, "play": State.OK, "sound": expected}
+    assert outcome.reason is (Reason.NONE if expected is State.OK else Reason.NOT_HEARD)
