@@ -88,7 +88,7 @@ class Decoder:
                 # The kernel ends it at once; were we cancelled meanwhile, it would stay as a zombie.
                 await asyncio.shield(process.wait())
             process.stdin.close()
-            process._transport.close()  # type: ignore[attr-defined]  # noqa: SLF001 - else its pipes stay open
+            process._transport.close()  # type: ignore[attr-defined]
 
 
 def _picture(answer: bytes, code: int) -> Picture:

@@ -99,7 +99,11 @@ def _login(scheme: str, text: str, credential: Credential) -> Login | None:
     name = pairs.get("algorithm", "MD5").upper()
     algorithm = name.removesuffix("-SESS")
     qualities = [word.strip().lower() for word in pairs.get("qop", "").split(",")]
-    if algorithm not in _HASHES or "nonce" not in pairs or qualities not in ([""], ["auth"]) and "auth" not in qualities:
+    if (
+        algorithm not in _HASHES
+        or "nonce" not in pairs
+        or (qualities not in ([""], ["auth"]) and "auth" not in qualities)
+    ):
         return None
     return Login(
         credential,

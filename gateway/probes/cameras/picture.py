@@ -21,6 +21,7 @@ _CHANGED: Final = 3.0  # a block changed when its mean did by as many levels of 
 _GRAY: Final = 2.0  # below this distance from gray, of 128, a picture has no colour: infrared, at night
 _STILLS_NEEDED: Final = 2
 _MOVES_NEEDED: Final = 2
+_Area = tuple[int, int, int, int]  # left, top, width, height in percent, as a mask is written
 _FLAT: Final = 25.0  # a variance below this shows nothing that could be found again: no reference, no view to compare
 
 
@@ -83,7 +84,7 @@ class Verdict:
     reason: Reason
     past: Past
     change: float | None = None
-    changed_area: tuple[int, int, int, int] | None = None  # left, top, width, height in percent, as a mask is written
+    changed_area: _Area | None = None
     likeness: float | None = None
     is_reference: bool = False  # fit to become one
     note: str = ""
@@ -158,9 +159,6 @@ def _change(before: Picture | None, now: Picture, seen: Sequence[int]) -> tuple[
         if abs(mean) > _CHANGED or texture > _CHANGED**2:
             changed.append(block)
     return math.sqrt(squares / len(seen)), _area(changed)
-
-
-_Area = tuple[int, int, int, int]
 
 
 def _area(blocks: Sequence[int]) -> _Area | None:

@@ -91,11 +91,11 @@ class Rtsp:
     ) -> Answer:
         """Ask, log in where it wants that, and return a 200; every other answer is a ProbeError."""
         answer = await self._request(method, url, headers, frames, channel)
-        for _ in range(2):  # the second time only for a nonce that was too old
+        for attempt in range(2):
             if answer.status != 401:
                 break
             fresh = login(answer.headers.get("www-authenticate", []), self.credential)
-            if self._login is not None and not fresh.stale:
+            if attempt and not fresh.stale:  # it did not like the login itself, not the age of its nonce
                 break
             self._login = fresh
             answer = await self._request(method, url, headers, frames, channel)

@@ -30,7 +30,9 @@ class Video:
     payload_type: int
     control: str  # of the media, as written: relative, absolute or ""
     session_control: str
-    parameters: tuple[bytes, ...]  # parameter sets (SPS, PPS, VPS) without start codes; cameras may also send them in-band
+    parameters: tuple[
+        bytes, ...
+    ]  # parameter sets (SPS, PPS, VPS) without start codes; cameras may also send them in-band
 
 
 def video(body: bytes) -> Video:
@@ -80,9 +82,7 @@ def _control(lines: list[str]) -> str:
 
 def _parameters(text: str) -> tuple[bytes, ...]:
     pairs = {name.strip().lower(): value for name, _, value in (part.partition("=") for part in text.split(";"))}
-    listed = ",".join(
-        pairs.get(name, "") for name in ("sprop-vps", "sprop-sps", "sprop-pps", "sprop-parameter-sets")
-    )
+    listed = ",".join(pairs.get(name, "") for name in ("sprop-vps", "sprop-sps", "sprop-pps", "sprop-parameter-sets"))
     found = []
     for word in listed.split(","):
         try:
