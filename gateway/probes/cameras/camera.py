@@ -183,7 +183,7 @@ class CameraProbe:
             run.checks["stream"] = State.FAIL
             raise ProbeError(
                 Reason.NO_PICTURE,
-                f"no key frame within {self.settings.stream_s:.0f} s ({frames.frames} frames, {frames.packets} packets)",
+                f"no key frame within {self.settings.stream_s:.0f} s, of {frames.frames} frames",
             ) from None
         run.checks["stream"] = State.DEGRADED
         run.fault(State.DEGRADED, Reason.SLOW, f"{frames.frames} frames within {self.settings.stream_s:.0f} s")

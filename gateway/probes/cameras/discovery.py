@@ -63,7 +63,7 @@ class _Answers(asyncio.DatagramProtocol):
 
 
 async def discover(address: str = "", seconds: float = 4.0, group: tuple[str, int] = GROUP) -> list[Found]:
-    """Return the cameras that answer within `seconds`, asked through the interface of `address` ("": the default one)."""
+    """Return the cameras that answer within `seconds`, asked through the interface of `address`, "": any."""
     message = f"uuid:{uuid.uuid4()}"
     probe = _PROBE.format(addressing=_ADDRESSING, discovery=_DISCOVERY, message=message).encode()
     line = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)

@@ -1,7 +1,7 @@
 """What a camera says of itself over ONVIF: its clock, its name, the address of its stream.
 
-Our own few SOAP 1.2 calls over httpx and not onvif-zeep-async: every answer needs a byte cap, XML without document types
-and one deadline, and zeep, lxml and aiohttp would cost the gateway tens of megabytes. ONVIF Core and Media Specification;
+Our own few SOAP 1.2 calls over httpx and not onvif-zeep-async: every answer needs a byte cap, XML without document
+types and one deadline, and zeep, lxml and aiohttp would cost the gateway memory. ONVIF Core and Media Specification;
 WS-Security UsernameToken Profile 1.0 for the login, HTTP digest where the camera asks for that instead.
 """
 
@@ -121,7 +121,8 @@ class Onvif:
         headers: dict[str, str] = {}
         has_login = with_login and bool(self.credential.username)
         for attempt in range(2):
-            envelope = f'<s:Envelope xmlns:s="{_SOAP}">{self._header() if has_login else ""}<s:Body>{body}</s:Body></s:Envelope>'
+            header = self._header() if has_login else ""
+            envelope = f'<s:Envelope xmlns:s="{_SOAP}">{header}<s:Body>{body}</s:Body></s:Envelope>'
             status, challenges, data = await self._post(path, envelope.encode(), headers)
             if status != 401 or attempt or not any("digest" in one.lower() for one in challenges):
                 break

@@ -78,7 +78,7 @@ class Past:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a picture shows. `change` is RMS in levels of 255, `likeness` -1 to 1; None where nothing to compare with."""
+    """What a picture shows. `change` is RMS in levels of 255, `likeness` -1 to 1; None: nothing to compare."""
 
     state: State
     reason: Reason

@@ -52,7 +52,8 @@ def video(body: bytes) -> Video:
 def _video(section: list[str], session: list[str]) -> Video:
     words = section[0].split()
     payload_type = int(words[3]) if len(words) > 3 and words[3].isascii() and words[3].isdigit() else -1
-    encoding, parameters = "JPEG" if payload_type == 26 else "", ()
+    encoding = "JPEG" if payload_type == 26 else ""
+    parameters: tuple[bytes, ...] = ()
     for line in section:
         name, _, value = line.partition(":")
         kind, _, rest = value.partition(" ")

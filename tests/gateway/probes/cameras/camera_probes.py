@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from gateway.clock import SteppedClock
-from gateway.probes.build import Credentials
 from gateway.probes.cameras.build import build
 from gateway.probes.cameras.settings import Camera
+from gateway.probes.credentials import Credentials
 from gateway.probes.probe import Probe
 from gateway.probes.setup import Setup
 
@@ -21,7 +21,7 @@ NOON_MS = 1_767_243_600_000  # 2026-01-01 12:00 in Viet Nam
 SERVER = Path(__file__).parents[4] / "simulators" / "camera_gst.py"
 
 
-def made(tmp_path: Path, clock: SteppedClock | None = None, password: str = "right", **keys: Any) -> Probe:
+def made(tmp_path: Path, clock: SteppedClock | None = None, password: str = "right", **keys: Any) -> Probe:  # noqa: S107
     file = tmp_path / "credentials.toml"
     file.write_text(f'[cam]\nusername = "xom"\npassword = "{password}"\n')
     file.chmod(0o600)

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from camera_probes import NOON_MS, gst_server, made
 
 from gateway.clock import SteppedClock
 from gateway.probes.outcome import Outcome, Reason, State
+from tests.gateway.probes.cameras.camera_probes import NOON_MS, gst_server, made
 
 
 @pytest.fixture(scope="module")
