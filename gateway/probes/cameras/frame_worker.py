@@ -132,12 +132,12 @@ def _decode(data: bytes, order: dict[str, Any]) -> dict[str, object]:
     decoder.options = {"threads": "1", "max_pixels": str(order["most_pixels"])}
     try:
         frames = [*decoder.decode(av.Packet(data)), *decoder.decode(None)]
+        if frames:
+            return measure(frames[0], frozenset(order["masked"]))
     except av.error.FFmpegError as error:
-        # Both an exhausted memory and a picture past max_pixels end here: ENOMEM, and invalid data.
-        return {"error": "memory" if error.errno == 12 else "broken", "why": str(error)[:200]}
-    if not frames:
-        return {"error": "broken", "why": "no frame in it"}
-    return measure(frames[0], frozenset(order["masked"]))
+        # ENOMEM, and EAGAIN where not even a thread's stack was left; past max_pixels it is invalid data.
+        return {"error": "memory" if error.errno in (11, 12) else "broken", "why": str(error)[:200]}
+    return {"error": "broken", "why": "no frame in it"}
 
 
 if __name__ == "__main__":

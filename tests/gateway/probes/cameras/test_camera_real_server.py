@@ -26,7 +26,7 @@ async def test_a_live_picture_is_plausible_and_becomes_the_reference(port: int, 
     outcome = await made(tmp_path, port=port, credentials="cam").run()
     assert shown(outcome) == (State.OK, "plausible", Reason.NONE), outcome
     assert outcome.checks == {"reach": State.OK, "stream": State.OK, "picture": State.OK}
-    figures = {one.name: one.value for one in outcome.figures}
+    figures = {one.name: one.value or 0.0 for one in outcome.figures}
     assert (figures["picture_width"], figures["picture_height"]) == (640, 360)
     assert figures["video_frames"] >= 10
     assert (tmp_path / "cameras" / "cam-1.json").stat().st_mode & 0o077 == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,7 +34,7 @@ CASES = {
 @pytest.mark.parametrize("fault", CASES)
 async def test_each_fault_has_its_own_word(fault: str, tmp_path: Path) -> None:
     async with served(CameraRtsp(fault)) as port:
-        short = {"deadline_s": 17.0, "stream_s": 1.0}
+        short: dict[str, Any] = {"deadline_s": 17.0, "stream_s": 1.0}
         if fault in ("mute", "half_line"):
             short = {"deadline_s": 16.0, "stream_s": 1.0}
         probe = made(tmp_path, port=port, **short)
