@@ -14,7 +14,8 @@ _X264 = "x264enc tune=zerolatency key-int-max=10 speed-preset=ultrafast bitrate=
 _CLOCK = (
     "compositor name=mix sink_1::xpos=0 sink_1::ypos=0 sink_1::zorder=5 ! {encode} ! {x264} "
     "videotestsrc is-live=true pattern=smpte ! video/x-raw,width=640,height=360,framerate=20/1 ! mix.sink_0 "
-    "videotestsrc is-live=true pattern=ball animation-mode=wall-time ! video/x-raw,width=160,height=20,framerate=20/1 ! mix.sink_1"
+    "videotestsrc is-live=true pattern=ball animation-mode=wall-time ! "
+    "video/x-raw,width=160,height=20,framerate=20/1 ! mix.sink_1"
 )
 PICTURES = {
     "/snow": "videotestsrc is-live=true pattern=snow ! {encode} ! {x264}",
