@@ -85,10 +85,10 @@ class Decoder:
             if process.returncode is None:
                 with contextlib.suppress(ProcessLookupError):
                     process.kill()
-                # The kernel ends it at once; were we cancelled meanwhile, it would stay as a zombie.
-                await asyncio.shield(process.wait())
-            process.stdin.close()
+            # Its pipes first: one that is full and not read would never show its end, and the wait would hang.
             process._transport.close()  # type: ignore[attr-defined]
+            # The kernel ends it at once; were we cancelled meanwhile, it would stay as a zombie.
+            await asyncio.shield(process.wait())
 
 
 def _picture(answer: bytes, code: int) -> Picture:
