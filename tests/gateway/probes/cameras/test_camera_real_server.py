@@ -55,7 +55,6 @@ async def test_black_is_black_unless_it_may_be(port: int, tmp_path: Path) -> Non
         ("/frozen", [], Reason.FROZEN),
         ("/clock", [], Reason.NONE),
         ("/clock", [[0.0, 0.0, 25.0, 6.0]], Reason.FROZEN),
-        ("/snow", [], Reason.NONE),
     ],
 )
 async def test_frozen_needs_time_and_a_mask_over_the_clock(
