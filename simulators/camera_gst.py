@@ -11,10 +11,11 @@ from typing import Any
 
 _ENCODE = "videoconvert ! video/x-raw,format=I420,width=640,height=360,framerate=20/1"
 _X264 = "x264enc tune=zerolatency key-int-max=10 speed-preset=ultrafast bitrate=2000 ! rtph264pay name=pay0 pt=96"
+# Not live: a compositor of live sources begins with a checkerboard where one of them is late.
 _CLOCK = (
     "compositor name=mix sink_1::xpos=0 sink_1::ypos=0 sink_1::zorder=5 ! {encode} ! {x264} "
-    "videotestsrc is-live=true pattern=smpte ! video/x-raw,width=640,height=360,framerate=20/1 ! mix.sink_0 "
-    "videotestsrc is-live=true pattern=ball animation-mode=wall-time ! "
+    "videotestsrc pattern=smpte ! video/x-raw,width=640,height=360,framerate=20/1 ! mix.sink_0 "
+    "videotestsrc pattern=ball animation-mode=wall-time ! "
     "video/x-raw,width=160,height=20,framerate=20/1 ! mix.sink_1"
 )
 PICTURES = {
