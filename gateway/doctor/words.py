@@ -259,6 +259,29 @@ REASONS: Final[dict[Reason, Advice]] = {
         "mất điện lưới, đang chạy bằng pin", "no mains: it runs on its battery",
         "kiểm tra điện lưới và cầu dao", "check mains and breaker",
     ),
+    Reason.NOT_KNOWN: _advice(
+        "thiết bị trả lời là chính nó không biết", "it answers that it does not know itself",
+        "đợi rồi đo lại; nếu kéo dài thì khởi động lại thiết bị", "wait and look again; restart it if that lasts",
+    ),
+    Reason.LOW_BATTERY: _advice(
+        "pin sắp hết", "the battery is low", "kiểm tra điện lưới và tuổi của pin", "check mains and the battery's age",
+    ),
+    Reason.LOW_MEMORY: _advice(
+        "máy gần hết bộ nhớ", "the machine is short of memory",
+        "tắt chương trình lạ trên máy; khởi động lại", "stop programs that do not belong there; restart it",
+    ),
+    Reason.READ_ONLY: _advice(
+        "thẻ nhớ chỉ còn đọc được, không ghi được", "the card can only be read: nothing is kept any more",
+        "thay thẻ nhớ ngay", "replace the card now",
+    ),
+    Reason.RESTARTED: _advice(
+        "máy tự khởi động lại nhiều lần", "it keeps restarting by itself",
+        "kiểm tra bộ nguồn và nhật ký của máy", "check its power supply and the machine's log",
+    ),
+    Reason.UNSYNCHRONISED: _advice(
+        "đồng hồ chưa được đồng bộ", "no time service keeps its clock",
+        "nối mạng để chrony chỉnh giờ, hoặc gắn RTC, GNSS", "connect it to a time service, or fit an RTC or GNSS",
+    ),
     Reason.NO_FIX: _advice(
         "GNSS chưa định vị được", "GNSS has no fix",
         "đưa anten ra chỗ thấy trời", "put the antenna where it sees the sky",

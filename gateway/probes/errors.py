@@ -35,6 +35,8 @@ def sorted_os_error(error: OSError) -> Reason:
         return Reason.NO_PERMISSION
     if isinstance(error, FileNotFoundError):
         return Reason.NO_EQUIPMENT
+    if error.errno in (errno.ENOSPC, errno.EROFS, errno.EDQUOT):
+        return Reason.PROBE_ERROR  # our own card does not take what the probe remembers
     if error.errno in (errno.ENETUNREACH, errno.ENETDOWN):
         return Reason.NETWORK_DOWN  # our own machine has no way there: nothing was asked
     return Reason.UNREACHABLE

@@ -19,8 +19,8 @@ from xml.sax.saxutils import escape
 
 import httpx
 
-from gateway.probes.cameras.digest import login
 from gateway.probes.credentials import Credential
+from gateway.probes.digest import login
 from gateway.probes.errors import ProbeError
 from gateway.probes.limits import MOST_BYTES, parse_xml
 from gateway.probes.outcome import Reason

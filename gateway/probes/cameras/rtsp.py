@@ -16,9 +16,9 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from gateway.probes.cameras import sdp
-from gateway.probes.cameras.digest import Login, login
 from gateway.probes.cameras.rtp import KeyFrames
 from gateway.probes.credentials import Credential
+from gateway.probes.digest import Login, login
 from gateway.probes.errors import ProbeError
 from gateway.probes.limits import read_line_capped
 from gateway.probes.outcome import Reason

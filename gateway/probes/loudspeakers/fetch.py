@@ -14,8 +14,8 @@ from typing import Final
 import msgspec
 
 from gateway.probes.credentials import Credential
+from gateway.probes.digest import login
 from gateway.probes.errors import ProbeError
-from gateway.probes.loudspeakers.digest import login
 from gateway.probes.outcome import Reason
 
 MOST_BYTES: Final = 64 * 1024

@@ -13,9 +13,9 @@ from typing import Final
 
 from gateway.clock import Instant
 from gateway.probes.credentials import Credentials
+from gateway.probes.digest import login
 from gateway.probes.errors import ProbeError
 from gateway.probes.limits import read_line_capped
-from gateway.probes.loudspeakers.digest import login
 from gateway.probes.loudspeakers.finding import FINE, Check, Finding
 from gateway.probes.loudspeakers.memory import Memory
 from gateway.probes.loudspeakers.settings import Sip

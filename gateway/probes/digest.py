@@ -1,6 +1,6 @@
-"""Answers to a server's request for a login, as RTSP and HTTP share them. Pure.
+"""Answers to a server's request for a login, as SIP, RTSP and HTTP share them. Pure.
 
-RFC 2617 (MD5, what RTSP 1.0 names), RFC 7616 (SHA-256), RFC 7617 (Basic, only where nothing better is offered).
+RFC 2617 (MD5, what most devices know), RFC 7616 and 8760 (SHA-256), RFC 7617 (Basic, where nothing better is offered).
 """
 
 from __future__ import annotations
