@@ -127,7 +127,8 @@ def configuration(village: SimGateway, data: Path, port: int, hub_key: PublicKey
     return (
         f'[gateway]\nid = "{village.gateway_id}"\ndata = "{data}"\n'
         f'[hub]\nport = {port}\npublic_key = "{hub_key.encoded.hex()}"\nalgorithm = "{hub_key.algorithm}"\n'
-        f'[chirpstack]\nport = {port}\napplication = "{village.application_id}"\n' + "".join(devices)
+        f'[machine]\nenabled = false\n[chirpstack]\nport = {port}\napplication = "{village.application_id}"\n'
+        + "".join(devices)
     )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from gateway.assembly import key_path
 from gateway.config import ChirpStack, Config, Device, Hub, Identity, Retention, Sealing
+from gateway.probes.machine.settings import Machine
 from simulators.commune import AdminUnit, Commune, SimDevice, SimGateway
 from wire.keys import PublicKey, SigningKey
 
@@ -24,6 +25,7 @@ def gateway_config(
         chirpstack=ChirpStack(host=host, port=port, application=village.application_id),
         seal=sealing,
         retention=Retention(),
+        machine=Machine(enabled=False),  # what runs here is no hamlet's Raspberry Pi
         device=[
             Device(dev_eui=one.dev_eui, profile=one.model, name=one.name, interval_s=float(one.interval_s))
             for one in village.devices

@@ -21,6 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from gateway.assembly import Gateway, assemble, key_path
 from gateway.clock import SystemClock
 from gateway.config import ChirpStack, Config, Hub, Identity
+from gateway.probes.machine.settings import Machine
 from hub.assembly import Hub as RunningHub
 from hub.assembly import assemble as assemble_hub
 from hub.config import Config as HubConfig
@@ -189,6 +190,7 @@ def gateway_config(
             keep_alive_s=keep_alive_s,
         ),
         chirpstack=ChirpStack(enabled=False),
+        machine=Machine(enabled=False),
     )  # fmt: skip
 
 

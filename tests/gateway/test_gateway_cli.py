@@ -33,6 +33,7 @@ def config_of(tmp_path: Path, *lines: str) -> Path:
         f'[gateway]\nid = "thon-1"\ndata = "{tmp_path / "data"}"',
         f'[hub]\nport = {free_port()}\npublic_key = "{hub}"',
         f"[chirpstack]\nport = {free_port()}",
+        "[machine]\nenabled = false",
         *lines,
     ]
     config.write_text("\n".join(text) + "\n")
