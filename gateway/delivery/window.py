@@ -299,9 +299,9 @@ class DeliveryWindow:
         return None
 
     def _after_stored(self, seq: int) -> int:
-        """Skip a stored stretch in one step: it may be a million long."""
+        """Skip a stored stretch in one step: it may be a million long. Always forward, whatever the hub has said."""
         later_holes = [first for first, _ in self._missing if first > seq]
-        return min(later_holes, default=self._hub_highest + 1)
+        return max(seq, min(later_holes, default=max(self._hub_highest, self.through) + 1) - 1) + 1
 
     def _gone_to(self, seq: int) -> int | None:
         """Return the end of the stretch around `seq` that retention let go, None where there is none."""
