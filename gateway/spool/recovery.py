@@ -18,6 +18,7 @@ import apsw
 import msgspec
 import structlog
 
+from gateway.durable import replace_file
 from gateway.spool.head import Head
 from gateway.spool.room import Header, note_gap, stretches
 from gateway.spool.sqlite import PAGE_BYTES, checksummed, connect
@@ -154,12 +155,7 @@ def _write_durably(path: Path, text: str) -> None:
     Else its name may reach the card before its content does, together with the renames that follow: an empty note of
     where the damaged spool lies loses everything in it.
     """
-    fresh = path.with_suffix(".new")
-    with fresh.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
+    replace_file(path, text.encode())
     sync_folder(path.parent)
 
 

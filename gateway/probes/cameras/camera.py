@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 from gateway.clock import Clock
@@ -19,13 +19,13 @@ from gateway.probes.cameras.sdp import Codec
 from gateway.probes.cameras.settings import Camera
 from gateway.probes.credentials import Credentials
 from gateway.probes.errors import ProbeError, sorted_os_error
+from gateway.probes.local_time import VIET_NAM
 from gateway.probes.outcome import OURS, Fact, Outcome, Reason, State
 from wire.identity import SourceId
 from wire.reading import ClockState, Quantity
 
 RUNGS: Final = ("reachable", "service", "stream", "picture", "plausible")
 _FRAMES_WANTED: Final = 10  # OD-5: a key frame, and ten frames within 15 s
-_LOCAL: Final = timezone(timedelta(hours=7))  # Viet Nam, without summer time
 
 
 @dataclass(slots=True)
@@ -43,7 +43,7 @@ class Night(NamedTuple):
 
     def covers(self, wall_ms: int) -> bool:
         """Whether a moment lies in it; it may go over midnight."""
-        local = datetime.fromtimestamp(wall_ms / 1000, _LOCAL)
+        local = datetime.fromtimestamp(wall_ms / 1000, VIET_NAM)
         minute = local.hour * 60 + local.minute
         if self.start <= self.end:
             return self.start <= minute < self.end

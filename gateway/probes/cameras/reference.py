@@ -7,13 +7,13 @@ the file, and the next good picture takes its place.
 from __future__ import annotations
 
 import contextlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 import structlog
 
+from gateway.durable import replace_file
 from gateway.probes.cameras.picture import ACROSS, DOWN, Picture, Reference
 
 log = structlog.get_logger(__name__)
@@ -41,17 +41,12 @@ class ReferenceFile:
         fresh = Reference(picture.sharpness, picture.blocks, now_ms)
         known = self._read()
         known = msgspec.structs.replace(known, **{"day" if picture.has_colour else "infrared": fresh})
-        beside = self.path.with_suffix(".new")
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with beside.open("wb") as file:
-                os.fchmod(file.fileno(), 0o600)
-                file.write(msgspec.json.encode(known))
-            beside.replace(self.path)
+            replace_file(self.path, msgspec.json.encode(known), mode=0o600)
         except OSError as error:
             log.warning("no reference view kept", path=str(self.path), why=str(error))
             with contextlib.suppress(OSError):
-                beside.unlink(missing_ok=True)
+                self.path.with_suffix(".new").unlink(missing_ok=True)
 
     def _read(self) -> _File:
         try:

@@ -14,8 +14,9 @@ from typing import Final
 from gateway.clock import Instant
 from gateway.probes.credentials import Credential, Credentials
 from gateway.probes.errors import ProbeError
+from gateway.probes.local_time import VIET_NAM
 from gateway.probes.loudspeakers.answer import at, heard, moment_ms
-from gateway.probes.loudspeakers.broadcasts import VIET_NAM, is_on
+from gateway.probes.loudspeakers.broadcasts import is_on
 from gateway.probes.loudspeakers.fetch import Json, fetch
 from gateway.probes.loudspeakers.finding import FINE, Check, Finding
 from gateway.probes.loudspeakers.memory import Memory

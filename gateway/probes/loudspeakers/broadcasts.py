@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from gateway.probes.local_time import VIET_NAM
 from gateway.probes.loudspeakers.finding import FINE, Check
 from gateway.probes.loudspeakers.memory import Sample
 from gateway.probes.loudspeakers.settings import Broadcast
 from gateway.probes.outcome import Reason, State
 
-VIET_NAM: Final = timezone(timedelta(hours=7))  # no summer time since 1975: needs no zone database
 PLAYED: Final = 0.9
 LEAST_SAMPLES: Final = 3
 SETTLE_MS: Final = 600_000  # after its end: a device writes its log late, and a broadcast may begin late

@@ -6,12 +6,13 @@ judged no more, which is a missing slot and not a bad one.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Final
 
 import msgspec
 import structlog
+
+from gateway.durable import replace_file
 
 log = structlog.get_logger(__name__)
 
@@ -60,10 +61,4 @@ def keep(path: Path, memory: Memory) -> None:
     data = msgspec.json.encode(memory)
     if path.exists() and path.read_bytes() == data:
         return  # a card lasts as long as it is not written to
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_suffix(".new")
-    with fresh.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
+    replace_file(path, data)

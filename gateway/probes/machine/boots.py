@@ -7,7 +7,6 @@ bad when we last looked. Otherwise the reason is `unexpected`, which a power cut
 
 from __future__ import annotations
 
-import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from gateway.durable import replace_file
 from gateway.probes.machine.tree import folders, number_of, text_of
 
 BootReason = Literal["first", "watchdog", "crash", "orderly", "power", "unexpected", "unknown"]
@@ -118,10 +118,4 @@ def _read(path: Path) -> Log:
 
 def _write(path: Path, log: Log) -> None:
     """Replace the file; a power cut leaves the old one or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_suffix(".new")
-    with fresh.open("wb") as file:
-        file.write(msgspec.json.encode(log))
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
+    replace_file(path, msgspec.json.encode(log))

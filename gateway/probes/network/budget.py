@@ -5,21 +5,19 @@ Months are those of the invoice: Asia/Ho_Chi_Minh, UTC+7 without summer time.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
 
 import msgspec
 import structlog
 
 from gateway.clock import Clock
+from gateway.durable import replace_file
+from gateway.probes.local_time import VIET_NAM
 from wire.reading import ClockState
 
 log = structlog.get_logger(__name__)
-
-_VIET_NAM: Final = timezone(timedelta(hours=7))
 
 
 class _Spent(msgspec.Struct):
@@ -56,13 +54,8 @@ class Budget:
         """Write it down, so that a power cut does not give the month's data a second time."""
         if self.path is None or not self.limit_bytes:
             return
-        fresh = self.path.with_suffix(".new")
         try:
-            with fresh.open("wb") as file:
-                file.write(msgspec.json.encode(self._month()))
-                file.flush()
-                os.fsync(file.fileno())
-            fresh.replace(self.path)
+            replace_file(self.path, msgspec.json.encode(self._month()))
         except OSError as error:  # a full card: the count goes on in memory
             log.warning("the data budget could not be written down", path=str(self.path), error=str(error))
 
@@ -70,7 +63,7 @@ class Budget:
         if self._spent is None:
             self._spent = self._read()
         now = self.clock.now()
-        month = datetime.fromtimestamp(now.wall_ms / 1000, UTC).astimezone(_VIET_NAM).strftime("%Y-%m")
+        month = datetime.fromtimestamp(now.wall_ms / 1000, UTC).astimezone(VIET_NAM).strftime("%Y-%m")
         if not self._spent.month:
             self._spent.month = month
         elif month != self._spent.month and now.state is not ClockState.NONE:  # an unset clock starts no month
