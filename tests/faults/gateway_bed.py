@@ -6,6 +6,7 @@ The oracle is what the publisher sent and the broker took (PUBACK). Everything h
 from __future__ import annotations
 
 import asyncio
+import signal
 import subprocess
 import sys
 import threading
@@ -121,6 +122,12 @@ class Bed:
         assert self.process is not None
         return self.process
 
+    def freeze(self) -> None:
+        """Let it do nothing more, not one call: what it has said until now is all that it will have said."""
+        self.running.send_signal(signal.SIGSTOP)
+        tasks = Path(f"/proc/{self.running.pid}/task")
+        poll("every thread to stand still", lambda: all(_stands_still(task) for task in tasks.iterdir()))
+
     def kill(self) -> int:
         """End it as a power cut does; returns the exit code."""
         return end(self.running)
@@ -146,6 +153,11 @@ class Bed:
     def _opened(self, envelopes: list[bytes]) -> list[Batch]:
         verifier = self.key.public.verifier()
         return [open_batch(envelope, verifier) for envelope in envelopes]
+
+
+def _stands_still(task: Path) -> bool:
+    """proc(5), `stat`: the state follows the name in brackets. A thread that waits for the card ends its call first."""
+    return (task / "stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
 def read_only(spool: Path) -> apsw.Connection:

@@ -159,14 +159,19 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("XOM_")} | dict(extra or {})
 
 
-def poll(what: str, probe: Callable[[], T | None], *, deadline_s: float = 30.0) -> T:
-    """Return the probe's first answer that is neither None nor False; fails at the deadline, naming what it awaited."""
+def poll(
+    what: str, probe: Callable[[], T | None], *, deadline_s: float = 30.0, about: Callable[[], str] = lambda: ""
+) -> T:
+    """Return the probe's first answer that is neither None nor False.
+
+    At the deadline it fails, naming what it awaited; `about` tells the reader what there was instead.
+    """
     end = time.monotonic() + deadline_s
     while True:
         answer = probe()
         if answer is not None and answer is not False:
             return answer
-        assert time.monotonic() < end, f"still waiting after {deadline_s:.0f} s: {what}"
+        assert time.monotonic() < end, f"still waiting after {deadline_s:.0f} s: {what} {about()}"
         time.sleep(_POLL_S)
 
 

@@ -240,10 +240,14 @@ def test_a7_a_read_only_card_is_waited_for_without_a_restart(tmp_path: Path) -> 
         around = stack.enter_context(Surroundings(per_s=_PER_S))
         with mounted(image, tmp_path / "card") as card:
             gateway = around.bed(tmp_path / "bed", _TOML, card)
-            with Supervisor(gateway, watchdog_s=5.0) as supervisor:
+            with Supervisor(gateway, watchdog_s=2.0, patience_s=60.0) as supervisor:
                 around.wait_for_batches(2)
                 run("mount", "-o", "remount,abort", str(card))
-                poll("the word about it", lambda: "readings not kept yet" in gateway.said)
+                poll(
+                    "the word about it",
+                    lambda: "readings not kept yet" in gateway.said or supervisor.restarts,
+                    about=lambda: gateway.said[-2000:],
+                )
                 known = len(supervisor.signs)
                 poll("signs of life", lambda: len(supervisor.signs) > known + 2)
                 case.trials += 1

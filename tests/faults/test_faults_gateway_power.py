@@ -305,6 +305,7 @@ def deep(case: Case, cards: Shelf, folder: Path, chance: random.Random, *switche
             gateway.start(None, Switch.SMALL_LOG)
             gateway.wait_until_it_hears()
             around.wait_for_batches(_SOME)
+            gateway.freeze()  # else it would go on after the cut, and promise what no later start can know
             word, image = around.word(), cards.cut(image)
             assert gateway.kill() == CRASHED
         for level in range(1, _LEVELS + 1):
