@@ -88,7 +88,7 @@ def test_a_batch_signed_with_another_key_is_refused() -> None:
     assert (incident.kind, incident.gateway) == (IncidentKind.BAD_SIGNATURE, LOG.gateway)
 
 
-@pytest.mark.parametrize("place", [0, 40, len(GOOD) // 2, len(GOOD) - 1])
+@pytest.mark.parametrize("place", [0, 40, len(GOOD) // 2, len(GOOD) - 1], ids=["first", "early", "middle", "last"])
 def test_one_changed_byte_is_a_bad_signature(place: int) -> None:
     changed = bytearray(GOOD)
     changed[place] ^= 1
