@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ from gateway.delivery.window import DeliveryWindow
 from gateway.device_memory import DeviceMemory
 from gateway.due import DueLedger
 from gateway.probes.build import build as build_probes
+from gateway.probes.probe import Probe
 from gateway.probes.schedule import Schedule
 from gateway.sources import chirpstack, concentrators
 from gateway.sources.concentrators import ConcentratorSource
@@ -102,8 +103,11 @@ def spool_path(config: Config) -> Path:
 
 
 @asynccontextmanager
-async def assemble(config: Config, clock: Clock) -> AsyncIterator[Gateway]:
-    """Open everything; raises ConfigError, ProfileError, SpoolError, KeyProblem before anything has started."""
+async def assemble(config: Config, clock: Clock, also: Sequence[Probe] = ()) -> AsyncIterator[Gateway]:
+    """Open everything; `also` are probes beside those of the configuration.
+
+    Raises ConfigError, ProfileError, SpoolError, KeyProblem before anything has started.
+    """
     library = ProfileLibrary(config.codecs.library)
     intervals, profiles = configured_devices(config, library)
     key = _signing_key(config)
@@ -111,7 +115,7 @@ async def assemble(config: Config, clock: Clock) -> AsyncIterator[Gateway]:
     hub = config.hub.verifier_key().verifier()
     version = installed_version()
     limits = Limits(cpu_s=config.codecs.cpu_ms / 1000)
-    probes = build_probes(config, clock)
+    probes = [*build_probes(config, clock), *also]
     memory = DeviceMemory(config.gateway.data / "devices.db")
     async with spool, memory, CodecWorker(library, limits=limits, firmware=memory.firmware) as codecs:
         position, now = await spool.position(), clock.now()

@@ -24,6 +24,7 @@ from gateway.config import Sealing
 from hub.assembly import Hub
 from hub.assembly import assemble as assemble_hub
 from hub.config import Config as HubConfig
+from hub.store.latest import latest_states
 from simulators import publisher
 from simulators.commune import Commune, build_commune
 from simulators.faults import Faults
@@ -33,6 +34,7 @@ from wire.batch import parse_payload
 from wire.dsse import Envelope
 from wire.identity import GatewayId
 from xom.audit import Audit, audit
+from xom.infrastructure import Rhythm, name_of, stand_up
 from xom.village import gateway_config, registry_toml
 
 STEP_MS = 60_000
@@ -67,6 +69,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     batches: int
     observations: int
     undecoded: int
+    infrastructure: dict[str, int]
 
     @property
     def is_clean(self) -> bool:
@@ -76,7 +79,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(slots=True, kw_only=True)
 class Demo:
-    """A running demonstration."""
+    """A running demonstration. `waits_for_probes`: time stands while one is at its turn."""
 
     commune: Commune
     hub: Hub
@@ -84,6 +87,7 @@ class Demo:
     clock: SteppedClock
     simulation: Simulation
     broker: tuple[str, int]
+    waits_for_probes: bool
     truths: list[UplinkTruth] = field(default_factory=list)
     sent: Counter[GatewayId] = field(default_factory=Counter)
     lost_on_air: int = 0
@@ -93,6 +97,9 @@ class Demo:
         """Let the simulated world go on to `until_ms`, and wait until its events are durable."""
         self.clock.advance(until_ms)
         await self._deliver(client, self.simulation.advance(until_ms))
+        if self.waits_for_probes:
+            await asyncio.sleep(0)  # those whose turn has come learn of it first
+            await _until(lambda: not any(one.schedule.busy for one in self.gateways.values()), self._standing)
 
     async def finish(self, client: publisher.PublishClient) -> None:
         """Bring in late frames, seal everything, wait until the hub has confirmed all of it."""
@@ -122,12 +129,15 @@ class Demo:
         await _until(lambda: all(self._is_durable(name) for name in self.gateways), self._standing)
 
     def _is_durable(self, name: GatewayId) -> bool:
-        spool = self.gateways[name].spool
-        return spool.appended + spool.repeated >= self.sent[name]
+        return self._kept(name) >= self.sent[name]
+
+    def _kept(self, name: GatewayId) -> int:
+        source = self.gateways[name].source
+        return source.counters.kept if source is not None else 0
 
     def _standing(self) -> str:
         return "; ".join(
-            f"{name}: {self.sent[name]} events published, {one.spool.appended} kept, sealed up to "
+            f"{name}: {self.sent[name]} events published, {self._kept(name)} kept, sealed up to "
             f"{one.delivery.window.highest}, confirmed up to {one.delivery.window.through} "
             f"({one.delivery.line_problem})"
             for name, one in self.gateways.items()
@@ -150,6 +160,7 @@ class Demo:
             batches=len(batches),
             observations=await self.hub.count_observations(),
             undecoded=sum(len(batch.columns.undecoded) for batch in batches),
+            infrastructure=dict(Counter(name_of(one.state) for one in await latest_states(self.hub.database))),
         )
 
 
@@ -168,23 +179,43 @@ async def _until(done: Callable[[], bool], standing: Callable[[], str]) -> None:
 
 @asynccontextmanager
 async def start(
-    hub_config: HubConfig, *, data: Path, seed: int, gateways: int, start_ms: int, faults: Faults, sealing: Sealing
+    hub_config: HubConfig,
+    *,
+    data: Path,
+    seed: int,
+    gateways: int,
+    start_ms: int,
+    faults: Faults,
+    sealing: Sealing,
+    rhythm: Rhythm,
+    waits_for_probes: bool,
 ) -> AsyncIterator[Demo]:
     """Start everything, wait until all of it is connected, stop it in reverse order."""
     commune = build_commune(seed, gateways)
     clock = SteppedClock(start_ms)
     async with contextlib.AsyncExitStack() as stack:
         hub = await stack.enter_async_context(assemble_hub(hub_config))
+        around = await stack.enter_async_context(stand_up(commune, clock, rhythm, faults=faults != Faults()))
         configs = [
-            gateway_config(village, data=data, broker=hub.broker, hub_key=hub.key.public, sealing=sealing)
+            gateway_config(
+                village,
+                around[village.gateway_id],
+                data=data,
+                broker=hub.broker,
+                hub_key=hub.key.public,
+                sealing=sealing,
+            )
             for village in commune.gateways
         ]
         registry = data / "registry.toml"
         registry.parent.mkdir(parents=True, exist_ok=True)
-        registry.write_text(registry_toml(commune, configs))
+        registry.write_text(registry_toml(commune, configs, around))
         await hub.load_registry(registry)
         started = {
-            config.gateway.id: await stack.enter_async_context(assemble_gateway(config, clock)) for config in configs
+            config.gateway.id: await stack.enter_async_context(
+                assemble_gateway(config, clock, around[config.gateway.id].lines)
+            )
+            for config in configs
         }
         # Last in, first out: the running parts stop before the resources that they use are closed.
         run = await stack.enter_async_context(_background())
@@ -199,6 +230,7 @@ async def start(
             clock=clock,
             simulation=Simulation(commune, faults, start_ms),
             broker=hub.broker,
+            waits_for_probes=waits_for_probes,
         )
 
 

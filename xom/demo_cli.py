@@ -25,6 +25,7 @@ from hub.store.embedded import EmbeddedError
 from simulators import publisher
 from simulators.faults import Faults
 from xom.demo import DAY_MS, FIELD, START_MS, STEP_MS, Demo, DemoError, Summary, start
+from xom.infrastructure import Rhythm
 from xom.live import show
 
 USAGE_ERROR, LOST = 2, 1
@@ -108,10 +109,26 @@ async def _started(plan: Plan, data: Path) -> AsyncIterator[tuple[Demo, publishe
     sealing = Sealing() if plan.once else Sealing(every_s=10.0, idle_s=60.0)
     settings = {"seed": plan.seed, "gateways": plan.gateways}
     async with (
-        start(hub, data=data, start_ms=START_MS, faults=plan.faults, sealing=sealing, **settings) as demo,
+        start(
+            hub,
+            data=data,
+            start_ms=START_MS,
+            faults=plan.faults,
+            sealing=sealing,
+            rhythm=_rhythm(plan),
+            waits_for_probes=plan.once,
+            **settings,
+        ) as demo,
         publisher.connect(*demo.broker, client_id="xom-demo") as client,
     ):
         yield demo, client
+
+
+def _rhythm(plan: Plan) -> Rhythm:
+    """Simulated days need no picture each quarter of an hour; live, a run costs real time however fast the clock is."""
+    if plan.once:
+        return Rhythm(every_s=3600.0, camera_s=3600.0, picture=False)
+    return Rhythm(every_s=max(300.0, 5.0 * plan.speed), camera_s=max(900.0, 20.0 * plan.speed))
 
 
 def _mqtt(address: str) -> Mqtt:

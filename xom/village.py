@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from gateway.assembly import key_path
 from gateway.config import ChirpStack, Config, Device, Hub, Identity, Retention, Sealing
 from gateway.probes.machine.settings import Machine
 from simulators.commune import AdminUnit, Commune, SimDevice, SimGateway
+from wire.identity import GatewayId
 from wire.keys import PublicKey, SigningKey
+from xom.infrastructure import Infrastructure, sources_of
 
 _VALID_FROM = "2025-07-01"  # since then communes stand directly under provinces
 _ENROLLED_AT = "2026-01-01T00:00:00+07:00"
 
 
 def gateway_config(
-    village: SimGateway, *, data: Path, broker: tuple[str, int], hub_key: PublicKey, sealing: Sealing
+    village: SimGateway,
+    infrastructure: Infrastructure,
+    *,
+    data: Path,
+    broker: tuple[str, int],
+    hub_key: PublicKey,
+    sealing: Sealing,
 ) -> Config:
     """Return what an installer would have written for this gateway."""
     host, port = broker
@@ -30,10 +39,12 @@ def gateway_config(
             Device(dev_eui=one.dev_eui, profile=one.model, name=one.name, interval_s=float(one.interval_s))
             for one in village.devices
         ],
+        loudspeaker=infrastructure.loudspeakers,
+        camera=infrastructure.cameras,
     )
 
 
-def registry_toml(commune: Commune, configs: list[Config]) -> str:
+def registry_toml(commune: Commune, configs: list[Config], infrastructure: Mapping[GatewayId, Infrastructure]) -> str:
     """Return the hub's registry file: the administrative tree, the gateways with their keys, the sources in place."""
     lines = ["# Simulated: no such place exists.", ""]
     for unit in commune.units:
@@ -43,6 +54,7 @@ def registry_toml(commune: Commune, configs: list[Config]) -> str:
         lines += _gateway(village, key)
         for one in village.devices:
             lines += _source(village, one)
+        lines += sources_of(village, infrastructure[village.gateway_id])
     return "\n".join(lines)
 
 

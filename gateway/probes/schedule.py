@@ -51,6 +51,7 @@ class Schedule:
     tallies: dict[SourceId, Tally] = field(default_factory=dict)
     _running: asyncio.Semaphore = field(init=False)
     _devices: dict[str, asyncio.Lock] = field(default_factory=dict)
+    _awake: int = 0
 
     def __post_init__(self) -> None:
         self._running = asyncio.Semaphore(self.concurrency)
@@ -60,6 +61,11 @@ class Schedule:
     def intervals_s(self) -> dict[SourceId, float]:
         """How often each source owes a reading."""
         return {probe.source: probe.every_s for probe in self.probes}
+
+    @property
+    def busy(self) -> bool:
+        """Whether a probe is at its turn, waits for it, or has its outcome on the way to the card."""
+        return self._awake > 0
 
     async def run(self) -> None:
         """Run all of them until cancelled."""
@@ -73,6 +79,7 @@ class Schedule:
         while True:
             due_s = first_s + slot * probe.every_s
             await self.clock.sleep(max(0.0, due_s - _since(began, self.clock.now())))
+            self._awake += 1
             asked = self.clock.now()
             outcome = await self.once(probe, within_s=due_s + probe.every_s - _since(began, asked))
             now = self.clock.now()
@@ -81,6 +88,7 @@ class Schedule:
             tally.worst_lateness_s = max(tally.worst_lateness_s, lateness_s)
             self._note(probe, outcome, now)
             await self.keep([reading_of(probe.source, now, outcome, asked.wall_ms - round(lateness_s * 1000))])
+            self._awake -= 1
             slot += 1
             while first_s + (slot + 1) * probe.every_s < _since(began, self.clock.now()):
                 slot += 1  # a card that took nothing for so long: those slots are owed, and their absence tells

@@ -28,6 +28,7 @@ class Counters:
     """Plain counts for status and metrics."""
 
     events: int = 0
+    kept: int = 0
     malformed: int = 0
     oversize: int = 0
     not_kept: int = 0
@@ -71,6 +72,7 @@ class ChirpStackSource:
     def keep(self, pack: Pack) -> None:
         """Acknowledge a pack to the broker: its frames are durable."""
         self.link.acknowledge(pack.messages)
+        self.counters.kept += len(pack.messages)
 
     def report(self, now: Instant) -> list[Reading]:
         """Return how well each device was heard since the last report."""

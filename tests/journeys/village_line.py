@@ -34,6 +34,7 @@ from wire.dsse import Envelope
 from wire.identity import DevEui, GatewayId
 from wire.keys import SigningKey
 from xom.audit import Audit, audit
+from xom.infrastructure import Infrastructure
 from xom.village import gateway_config, registry_toml
 
 START_MS = 1_791_072_000_000  # 2026-10-04T00:00Z
@@ -222,14 +223,16 @@ async def village_line(
     hub_key = SigningKey.read_or_make(hub_config.hub.key_path, hub_config.hub.algorithm).public
     configs = [
         _named(
-            gateway_config(one, data=home, broker=("127.0.0.1", broker.port), hub_key=hub_key, sealing=Sealing()),
+            gateway_config(
+                one, Infrastructure(), data=home, broker=("127.0.0.1", broker.port), hub_key=hub_key, sealing=Sealing()
+            ),
             sensors,
             unnamed,
         )
         for one in commune.gateways
     ]
     registry = home / "registry.toml"
-    registry.write_text(registry_toml(commune, configs))
+    registry.write_text(registry_toml(commune, configs, {one.gateway_id: Infrastructure() for one in commune.gateways}))
     line = Village(
         commune=commune,
         simulation=Simulation(commune, faults or Faults(), START_MS),

@@ -24,7 +24,15 @@ def test_an_accelerated_hour_goes_through_the_real_path_and_nothing_is_lost() ->
     assert (summary["lost"], summary["duplicate"], summary["gaps"]) == (0, 0, 0)
     assert [summary[name] for name in ("alerts", "indicators", "bundle", "verify")] == [None] * 4
     assert summary["observations"] > summary["stored"]
+    # Each hamlet has a loudspeaker, a camera, a line and a wifi; a horn, a line and a wifi have a fault that shows.
+    assert summary["infrastructure"] == {"ok": 21, "fail": 3}
     assert ended.stderr == ""
+
+
+def test_without_faults_everything_in_each_hamlet_is_well() -> None:
+    ended = xom("demo", "--days", "0.05", "--once", "--json", "--no-faults", "--gateways", "1")
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads(ended.stdout)["infrastructure"] == {"ok": 24}
 
 
 def test_live_it_prints_where_to_look_and_what_is_stored() -> None:

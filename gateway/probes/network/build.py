@@ -49,7 +49,7 @@ class _Ways:
 
 def build(internet: Internet, modems: Sequence[Modem], wifis: Sequence[Wifi], setup: Setup) -> list[Probe]:
     """Return the probes; raises ConfigError."""
-    reach, ways = _reach(internet, setup.clock), _Ways(setup)
+    reach, ways = reach_of(internet, setup.clock), _Ways(setup)
     probes: list[Probe] = []
     if internet.enabled:
         probes += [_line(one, internet, ways, reach) for one in internet.line or [_DEFAULT_LINE]]
@@ -58,7 +58,8 @@ def build(internet: Internet, modems: Sequence[Modem], wifis: Sequence[Wifi], se
     return probes
 
 
-def _reach(settings: Internet, clock: Clock) -> Reach:
+def reach_of(settings: Internet, clock: Clock) -> Reach:
+    """Return what is asked of every line; raises ConfigError."""
     try:
         for resolver in settings.resolvers:
             host, _, port = resolver.partition(":")

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from gateway.probes.network.layer import ADDRESS, GATEWAY, LADDER, verdict
 from gateway.probes.network.near import gateway_layer, near_layers
 from gateway.probes.network.reach import Reach
-from gateway.probes.network.rtnetlink import find_outlet
 from gateway.probes.network.way import Way
 from gateway.probes.outcome import Fact, Outcome, Reason, State, unknown
 from wire.identity import SourceId
@@ -41,7 +40,7 @@ class InternetProbe:
             budget.save()
 
     async def _climb(self) -> Outcome:
-        outlet = find_outlet(self.way.interface)
+        outlet = self.way.outlet()
         facts: dict[str, Fact] = {"interface": outlet.link.name if outlet else self.way.interface}
         layers = near_layers(outlet, self.way.interface)
         if outlet is None or any(layer.state is not State.OK for layer in layers.values()) or ADDRESS not in layers:

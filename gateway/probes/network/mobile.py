@@ -12,7 +12,6 @@ from typing import Final, Protocol
 from gateway.probes.errors import ProbeError
 from gateway.probes.network.layer import DNS, HTTP, TRANSPORT, Figures, Layer
 from gateway.probes.network.reach import Reach
-from gateway.probes.network.rtnetlink import find_outlet
 from gateway.probes.network.settings import Modem
 from gateway.probes.network.signal import UNKNOWN, Signal
 from gateway.probes.network.way import Way
@@ -101,7 +100,7 @@ class MobileProbe:
     async def _data(self, way: Way) -> tuple[Layer, Figures]:
         if way.budget.used_up:
             return Layer.failed(Reason.DATA_BUDGET, "this month's data is spent; the radio alone was asked"), Figures()
-        outlet = find_outlet(way.interface)
+        outlet = way.outlet()
         if outlet is None:
             return Layer.failed(Reason.NO_EQUIPMENT, f"there is no interface {way.interface}"), Figures()
         if not outlet.addresses:

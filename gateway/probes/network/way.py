@@ -10,6 +10,7 @@ from typing import Final
 
 from gateway.probes.errors import ProbeError
 from gateway.probes.network.budget import Budget
+from gateway.probes.network.rtnetlink import Outlet, find_outlet
 from gateway.probes.outcome import Reason
 
 _IP_UDP_BYTES: Final = 28  # RFC 791 and 768: headers without options
@@ -34,6 +35,10 @@ class Way:
 
     budget: Budget
     interface: str = ""
+
+    def outlet(self) -> Outlet | None:
+        """Return where packets would leave, as the kernel knows it now; None where there is no such link."""
+        return find_outlet(self.interface)
 
     def open(self, kind: int, protocol: int = 0) -> socket.socket:
         """Return a non-blocking IPv4 socket bound to the interface; raises ProbeError."""

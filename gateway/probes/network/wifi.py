@@ -11,7 +11,6 @@ from typing import Final, Protocol
 from gateway.probes.errors import ProbeError
 from gateway.probes.network.layer import DNS, HTTP, OK, TRANSPORT, Figures, Layer
 from gateway.probes.network.reach import Reach
-from gateway.probes.network.rtnetlink import find_outlet
 from gateway.probes.network.scan import Cell
 from gateway.probes.network.settings import Wifi
 from gateway.probes.network.way import Way
@@ -79,7 +78,7 @@ class WifiProbe:
         """Wait for DHCP."""
         ends_at = time.monotonic() + self.settings.join_s
         while True:
-            outlet = find_outlet(self.settings.radio)
+            outlet = self.way.outlet()
             if outlet is None:
                 return Layer.failed(Reason.NO_EQUIPMENT, f"there is no {self.settings.radio}")
             if outlet.addresses:
