@@ -6,7 +6,7 @@ Unknown means that the probe could not find out. It counts as neither up nor dow
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -129,6 +129,7 @@ class Outcome:
     `rung` is a word of the probe's own ladder, "" when not even the first was reached. `checks` are parts of it with a
     state of their own (a loudspeaker's `reach`, `link`, `play`, `sound`): each becomes the quantity `<name>_state`.
     `figures` are the numbers measured; `facts` go into the raw frame beside them: small, and never a credential.
+    `settle` is called when the reading is on the card: what is said once only is to be forgotten then, and not before.
     """
 
     state: State
@@ -138,6 +139,7 @@ class Outcome:
     checks: Mapping[str, State] = field(default_factory=dict)
     figures: tuple[Quantity, ...] = ()
     facts: Mapping[str, Fact] = field(default_factory=dict)
+    settle: Callable[[], None] | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if (self.state is State.OK) != (self.reason is Reason.NONE):

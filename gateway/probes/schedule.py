@@ -88,6 +88,7 @@ class Schedule:
             tally.worst_lateness_s = max(tally.worst_lateness_s, lateness_s)
             self._note(probe, outcome, now)
             await self.keep([reading_of(probe.source, now, outcome, asked.wall_ms - round(lateness_s * 1000))])
+            _settle(probe, outcome)
             self._awake -= 1
             slot += 1
             while first_s + (slot + 1) * probe.every_s < _since(began, self.clock.now()):
@@ -137,6 +138,15 @@ async def _within_deadline(probe: Probe) -> Outcome:
     except Exception as error:
         log.exception("probe failed in a way of ours", source=str(probe.source))
         return unknown(Reason.PROBE_ERROR, f"{type(error).__name__}: {error}")
+
+
+def _settle(probe: Probe, outcome: Outcome) -> None:
+    if outcome.settle is None:
+        return
+    try:
+        outcome.settle()
+    except OSError as error:  # a full card: the same is said again next time, which can be told by its time
+        log.warning("a probe's memory is not kept", source=str(probe.source), why=str(error))
 
 
 def _since(began: Instant, now: Instant) -> float:

@@ -6,10 +6,14 @@ Reachable is not linked, linked is not played, played is not heard. A check that
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from gateway.clock import Clock, Instant
 from gateway.probes.errors import ProbeError, sorted_os_error
@@ -69,12 +73,16 @@ class Cluster:
         took_ms = self.clock.now().monotonic_ms - began.monotonic_ms
         checks = {rung: check for rung in self.rungs if (check := _best(rung, self.adapters, found)) is not None}
         facts: dict[str, Fact] = {"adapters": _told(self.adapters, found)}
+        judged = tuple(memory.judged)
         if began.state is not ClockState.NONE:  # an hour that nobody knows is no broadcast's
             self._sample(memory, began, found)
             self._judge(memory, began, found, checks, facts)
         memory.forget(began.wall_ms)
-        keep(self.memory, memory)
-        return _outcome(self.rungs, checks, found, facts, float(took_ms))
+        # A broadcast is judged once, so it counts as judged when the verdict is on the card: neither a crash before
+        # that nor a look by the doctor may take it away.
+        keep(self.memory, msgspec.structs.replace(memory, judged=[one for one in memory.judged if one in judged]))
+        outcome = _outcome(self.rungs, checks, found, facts, float(took_ms))
+        return dataclasses.replace(outcome, settle=functools.partial(keep, self.memory, memory))
 
     async def _ask(self, adapter: Adapter, now: Instant, memory: Memory) -> Finding | Check:
         """Return what one found, or why it found nothing: no adapter keeps another from answering."""

@@ -138,6 +138,34 @@ async def test_every_slot_yields_one_reading_that_says_when_it_was_due() -> None
     assert plan.tallies[probe.source].runs == 10
 
 
+@pytest.mark.parametrize("error", [None, OSError(28, "No space left on device")])
+async def test_an_outcome_is_settled_once_its_reading_is_kept_and_a_full_card_stops_no_probe(
+    error: OSError | None,
+) -> None:
+    clock, told = SteppedClock(1_768_435_200_000), list[str]()
+
+    async def keep(_: list[Reading]) -> None:
+        told.append("kept")
+
+    def settle() -> None:
+        told.append("settled")
+        if error is not None:
+            raise error
+
+    async def work() -> Outcome:
+        return Outcome(state=State.OK, settle=settle)
+
+    running = asyncio.create_task(Schedule(probes=[Scripted(work, every_s=60)], clock=clock, keep=keep).run())
+    for minute in (0, 1, 2):
+        for _ in range(20):
+            await asyncio.sleep(0)
+        clock.advance(1_768_435_200_000 + minute * 60_000)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    running.cancel()
+    assert told == ["kept", "settled", "kept", "settled"]
+
+
 def test_offsets_spread_over_the_interval_and_stay() -> None:
     probes = [Scripted(ok, SourceId(f"test:{at}"), every_s=100.0) for at in range(200)]
     offsets = sorted(offset_s(probe) for probe in probes)

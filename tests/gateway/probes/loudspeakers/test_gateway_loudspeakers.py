@@ -48,9 +48,16 @@ class Place:
         (probe,) = build([msgspec.convert(plain, Loudspeaker)], setup)
         return probe
 
-    async def run(self, **settings: Any) -> Outcome:
-        """Run one cluster once, as the schedule does."""
+    async def look(self, **settings: Any) -> Outcome:
+        """Run one cluster once, as the doctor does; so does a gateway that crashes before the reading is kept."""
         return await Schedule(probes=[], clock=self.clock, keep=_keep).once(self.probe(**settings))
+
+    async def run(self, **settings: Any) -> Outcome:
+        """Run one cluster once, and let its reading be kept."""
+        outcome = await self.look(**settings)
+        if outcome.settle is not None:
+            outcome.settle()
+        return outcome
 
 
 async def _keep(_: object) -> None: ...
@@ -200,8 +207,10 @@ async def test_a_broadcast_is_judged_once_by_its_log(place: Place, log: Any, exp
         }
         assert "play" not in (await place.run(**settings)).checks
         place.clock.advance(START + 31 * MINUTE)
+        seen = await place.look(**settings)
         outcome = await place.run(**settings)
         again = await place.run(**settings)
+    assert seen.checks["play"] is expected, "a look that nobody keeps takes no verdict away"
     assert outcome.checks["play"] is expected
     assert (outcome.reason is Reason.NOT_PLAYED) == (expected is State.FAIL)
     assert "play" not in again.checks
