@@ -26,7 +26,7 @@ from gateway.assembly import assemble
 from gateway.clock import SystemClock
 from gateway.config import Config, read
 from gateway.logs import write_logs
-from gateway.spool.store import SpoolError
+from gateway.spool.sqlite import SpoolError
 from wire.configuration import ConfigError
 from wire.keys import KeyProblem
 

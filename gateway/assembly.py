@@ -29,7 +29,8 @@ from gateway.sources import chirpstack, concentrators
 from gateway.sources.concentrators import ConcentratorSource
 from gateway.spool.sealing import Rhythm, Sealer, start_event
 from gateway.spool.spool import Spool
-from gateway.spool.store import Older, SpoolFile
+from gateway.spool.store import SpoolFile
+from gateway.spool.views import Older
 from gateway.status import StatusFile
 from gateway.steps import StepFinder
 from gateway.version import installed_version

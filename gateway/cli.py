@@ -18,8 +18,9 @@ from gateway.config import Config, read
 from gateway.doctor.cli import doctor_command
 from gateway.provision.cli import provision_command
 from gateway.sources.chirpstack_events import MALFORMED
-from gateway.spool.sqlite import Damaged
-from gateway.spool.store import Depth, Heard, Position, SpoolError, SpoolFile
+from gateway.spool.sqlite import Damaged, SpoolError
+from gateway.spool.store import SpoolFile
+from gateway.spool.views import Depth, Heard, Position
 from gateway.status import Running, StatusFile
 from wire.batch import Gap
 from wire.configuration import ConfigError

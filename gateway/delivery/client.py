@@ -18,7 +18,7 @@ from gateway.delivery.pace import Pace
 from gateway.delivery.window import DeliveryWindow, Verdict
 from gateway.spool.spool import Spool
 from gateway.spool.sqlite import NotKept
-from gateway.spool.store import Older, Position
+from gateway.spool.views import Older, Position
 from wire import dsse
 from wire.ack import Ack, AckError, open_ack
 from wire.batch import MAX_ENVELOPE_BYTES, Sealed

@@ -25,8 +25,9 @@ from gateway.probes.build import build
 from gateway.probes.outcome import Reason, State
 from gateway.probes.probe import Probe
 from gateway.probes.schedule import Schedule
-from gateway.spool.sqlite import Damaged
-from gateway.spool.store import Heard, SpoolError, SpoolFile
+from gateway.spool.sqlite import Damaged, SpoolError
+from gateway.spool.store import SpoolFile
+from gateway.spool.views import Heard
 from gateway.status import ProbeWord, Running, StatusFile
 from wire.keys import KeyProblem, SigningKey
 from wire.mqtt import Broker, Link, Terms

@@ -10,7 +10,7 @@ from gateway import crash
 from gateway.clock import Instant
 from gateway.due import DueLedger
 from gateway.spool.spool import Spool
-from gateway.spool.store import Contents, Older, Position
+from gateway.spool.views import Contents, Older, Position
 from gateway.steps import StepFinder
 from wire.batch import MAX_ENVELOPE_BYTES, BatchError, Clock, Draft, Event, Sealed, Software
 from wire.identity import GatewayId

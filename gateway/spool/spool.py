@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, Self, TypeVar
 
 from gateway.spool.sqlite import NotKept
-from gateway.spool.store import Contents, Depth, Heard, Older, Position, SpoolFile
+from gateway.spool.store import SpoolFile
+from gateway.spool.views import Contents, Depth, Heard, Older, Position
 from wire.ack import Ack
 from wire.batch import MAX_ENVELOPE_BYTES, Draft, Event, Sealed
 from wire.identity import Epoch

@@ -5,94 +5,35 @@ Synchronous: `gateway.spool.spool` runs it in one thread of its own, so that a s
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
-import itertools
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar
 
 import apsw
 import msgspec
 
-from gateway.spool import recovery
+from gateway.spool import confirmation, recovery, retention, tally
+from gateway.spool.card import Card
 from gateway.spool.head import Head, HeadFile
-from gateway.spool.recovery import PROVEN
-from gateway.spool.room import DEFAULT_ROOM, Room, forget, make_room, note_gap
+from gateway.spool.room import DEFAULT_ROOM, Room, make_room, note_gap
 from gateway.spool.sqlite import Damaged, NotKept, SpoolError, checksum, connect, prepare, sorted_error, used_bytes
+from gateway.spool.views import Contents, Depth, Heard, Older, Position
 from wire.ack import Ack
 from wire.batch import MAX_ENVELOPE_BYTES, Cause, Draft, Event, Gap, Sealed, genesis, seal
 from wire.identity import Epoch, GatewayId, from_plain, to_plain
 from wire.keys import SigningKey
-from wire.reading import Kind, Reading
+from wire.reading import Reading
 
 _SCHEMA = ("001.sql", "002.sql", "003.sql")
-# More than a broker can redeliver: ChirpStack's and the broker's queues hold at most some thousand messages.
-R = TypeVar("R")
 NEW_EPOCH = "new_epoch"
-_SAID = 1  # of `header.confirmed`: the hub says that it has it, above its watermark
-
+# More than a broker can redeliver: ChirpStack's and the broker's queues hold at most some thousand messages.
 _RECENT_KEYS = 100_000
 _PRUNE_EVERY = 1_000
 _MOST_TRIMMED = 240  # an hour's batches, four times over: trimming runs once an hour
-
-
-__all__ = ["Contents", "Damaged", "Depth", "Heard", "NotKept", "Older", "Position", "SpoolError", "SpoolFile"]
-
-
-class Position(msgspec.Struct, frozen=True):
-    """Where the chain and the delivery stand."""
-
-    epoch: Epoch
-    last_seq: int
-    last_hash: bytes
-    window_to_ms: int
-    through: int
-    incarnation: int
-
-
-class Older(msgspec.Struct, frozen=True):
-    """An epoch before this one, whose salvaged batches are still here."""
-
-    epoch: Epoch
-    last_seq: int
-    through: int
-    incarnation: int
-
-
-class Depth(msgspec.Struct, frozen=True, kw_only=True):
-    """How full the spool is. `oldest_unsent_ms` is when the first batch that the hub has not confirmed was sealed."""
-
-    unsealed: int
-    unconfirmed: int
-    unconfirmed_readings: int
-    kept: int
-    oldest_unsent_ms: int | None
-    bytes_used: int
-    bytes_on_disk: int
-
-
-class Heard(msgspec.Struct, frozen=True, kw_only=True):
-    """One source's tally."""
-
-    source: str
-    frames: int
-    undecoded: int
-    last_reason: str
-    first_at_ms: int
-    last_at_ms: int
-
-
-class Contents(msgspec.Struct, frozen=True, kw_only=True):
-    """The head of the queue: readings of one boot and clock state that go into the next batch, and pending events."""
-
-    last_id: int
-    readings: list[Reading]
-    events: list[Event]
 
 
 class SpoolFile:
@@ -107,11 +48,9 @@ class SpoolFile:
         self._head = HeadFile(path.with_suffix(".head"))
         self._gateway = gateway
         self._key = key
-        self._db: apsw.Connection | None = None
+        self._card = Card(path)
         self._lock: int | None = None
         self._inserted = 0
-        self._failed = False
-        self._full = False
 
     # ---- opening
 
@@ -136,7 +75,7 @@ class SpoolFile:
             raise error if isinstance(error, SpoolError) else SpoolError(f"{self.path}: {error}") from error
 
     def _start(self) -> Position:
-        self._db = self._prepared(self.path)
+        self._card.hold(self._prepared(self.path))
         position = self._adopt()
         self._write_head()
         self._head.sync()
@@ -150,7 +89,7 @@ class SpoolFile:
             return "the file is gone" if known is not None else ""
         if not self.verify:
             return ""
-        if self._suspicion.exists():
+        if self._card.suspicion.exists():
             return "damage was met while it ran"
         try:
             with closing(connect(self.path)) as db:
@@ -187,16 +126,14 @@ class SpoolFile:
         if not self.path.exists():
             raise SpoolError(f"there is no spool at {self.path}: has this gateway run yet? (gateway.data)")
         try:
-            self._db = connect(self.path, read_only=True)
+            self._card.hold(connect(self.path, read_only=True))
         except apsw.Error as error:
             raise SpoolError(f"{self.path} cannot be read: {error}") from error
 
     def close(self) -> None:
         """Close the file and let go of its lock."""
         self._head.close()
-        if self._db is not None:
-            self._db.close()
-            self._db = None
+        self._card.close()
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -223,9 +160,9 @@ class SpoolFile:
 
     def _adopt(self) -> Position:
         """Start a new chain in a new file; refuse another gateway's."""
-        row = self._one("SELECT gateway FROM spool")
+        row = self._card.one("SELECT gateway FROM spool")
         if row is None:
-            with self._transaction() as db:
+            with self._card.transaction() as db:
                 db.execute("INSERT INTO spool VALUES (1, ?, ?, 0, ?, 0, 0, 0)", self._new_chain())
         elif row[0] != self._gateway:
             raise SpoolError(f"{self.path} belongs to gateway {row[0]!r}, we are {self._gateway!r}: check gateway.id")
@@ -233,14 +170,9 @@ class SpoolFile:
 
     def _write_head(self) -> None:
         """Say beside the spool how far it has come."""
-        row = self._one(_HEAD)
+        row = self._card.one(_HEAD)
         if row is not None:
             self._head.write(Head(*row))
-
-    @property
-    def _suspicion(self) -> Path:
-        """A file whose presence says: look closely before you open this spool."""
-        return self.path.with_suffix(".suspect")
 
     @staticmethod
     def _now_ms() -> int:
@@ -250,7 +182,7 @@ class SpoolFile:
 
     def append(self, readings: Sequence[Reading]) -> int:
         """Keep readings, in order; returns how many were new. One commit, one fsync; raises NotKept."""
-        with self._transaction() as db:
+        with self._card.transaction() as db:
             make_room(db, self.room, urgent=all(reading.urgent for reading in readings), now_ms=self._now_ms())
             fresh = self._fresh(db, readings)
             if fresh:
@@ -258,7 +190,7 @@ class SpoolFile:
                 # each step would wait for the event loop to hand it back.
                 bodies = apsw.carray(tuple([_encode(reading) for reading in fresh]))
                 db.execute("INSERT INTO reading (body) SELECT value FROM carray(?)", (bodies,))
-                db.execute(_TALLY, (msgspec.json.encode(_tallies(fresh)).decode(),))
+                tally.count(db, fresh)
         self._write_head()
         return len(fresh)
 
@@ -268,7 +200,7 @@ class SpoolFile:
         if not keys:
             return list(readings)
         known = "SELECT key FROM recent WHERE key IN (SELECT value FROM carray(?))"
-        for row in self._all(known, (apsw.carray(tuple(keys)),)):
+        for row in self._card.all(known, (apsw.carray(tuple(keys)),)):
             del keys[row[0]]
         if keys:
             db.execute("INSERT INTO recent (key) SELECT value FROM carray(?)", (apsw.carray(tuple(keys)),))
@@ -284,7 +216,7 @@ class SpoolFile:
 
     def note(self, event: Event) -> None:
         """Keep an event for the next batch."""
-        with self._transaction() as db:
+        with self._card.transaction() as db:
             db.execute("INSERT INTO event (body) VALUES (?)", (_event_encoder.encode(event),))
 
     # ---- sealing
@@ -293,23 +225,23 @@ class SpoolFile:
         """Return the oldest unsealed readings that may share a batch: at most `most`, of one boot and clock state."""
         readings: list[Reading] = []
         last_id = 0
-        for row_id, body in self._all("SELECT id, body FROM reading ORDER BY id LIMIT ?", (most,)):
+        for row_id, body in self._card.all("SELECT id, body FROM reading ORDER BY id LIMIT ?", (most,)):
             reading = _decoder.decode(body)
             if readings and _context(readings[0]) != _context(reading):
                 break
             readings.append(reading)
             last_id = row_id
-        events = [_event_decoder.decode(body) for (body,) in self._all("SELECT body FROM event ORDER BY id")]
+        events = [_event_decoder.decode(body) for (body,) in self._card.all("SELECT body FROM event ORDER BY id")]
         return Contents(last_id=last_id, readings=readings, events=events)
 
     def count_unsealed(self) -> int:
         """Return how many readings no batch holds yet."""
-        row = self._one("SELECT count(*) FROM reading")
+        row = self._card.one("SELECT count(*) FROM reading")
         return int(row[0]) if row else 0
 
     def unsealed(self) -> list[Reading]:
         """Return every reading that no batch holds yet."""
-        return [_decoder.decode(body) for (body,) in self._all("SELECT body FROM reading ORDER BY id")]
+        return [_decoder.decode(body) for (body,) in self._card.all("SELECT body FROM reading ORDER BY id")]
 
     def seal(self, draft: Draft, last_id: int, sealed_at_ms: int, largest: int = MAX_ENVELOPE_BYTES) -> Sealed:
         """Sign a batch and put it in its readings' place, in one transaction: never both, never neither."""
@@ -319,7 +251,7 @@ class SpoolFile:
         if (draft.epoch, draft.seq) != (position.epoch, position.last_seq + 1):
             where = f"{position.last_seq} of epoch {position.epoch}"
             raise SpoolError(f"batch {draft.seq} of epoch {draft.epoch} does not follow {where}")
-        with self._transaction() as db:
+        with self._card.transaction() as db:
             header = (str(draft.epoch), sealed.seq, sealed.payload_sha256, draft.from_ms, draft.to_ms)
             db.execute(_NEW_HEADER, (*header, len(draft.readings), urgent, sealed_at_ms))
             db.execute("INSERT INTO envelope VALUES (?, ?)", (db.last_insert_rowid(), sealed.envelope))
@@ -340,21 +272,21 @@ class SpoolFile:
 
     def envelope(self, seq: int, epoch: Epoch | None = None) -> bytes | None:
         """Return a sealed batch's bytes, or None when it was let go; of this epoch where none is named."""
-        row = self._one(_ENVELOPE, {"seq": seq, "epoch": epoch and str(epoch)})
+        row = self._card.one(_ENVELOPE, {"seq": seq, "epoch": epoch and str(epoch)})
         return row[0] if row else None
 
     def urgent_after(self, seq: int) -> list[int]:
         """Return the unconfirmed batches that hold an alarm, oldest first."""
-        return [row[0] for row in self._all(_URGENT, (seq,))]
+        return [row[0] for row in self._card.all(_URGENT, (seq,))]
 
     def older(self) -> list[Older]:
         """Return the epochs before this one that still have batches for the hub."""
-        rows = self._all("SELECT epoch, last_seq, through, incarnation FROM older ORDER BY epoch")
+        rows = self._card.all("SELECT epoch, last_seq, through, incarnation FROM older ORDER BY epoch")
         return [Older(Epoch.parse(epoch), *rest) for epoch, *rest in rows]
 
     def payload_sha256(self, seq: int, epoch: Epoch) -> bytes | None:
         """Return the hash of a batch that we sealed, None where we know none any more."""
-        row = self._one("SELECT payload_sha256 FROM header WHERE epoch = ? AND seq = ?", (str(epoch), seq))
+        row = self._card.one("SELECT payload_sha256 FROM header WHERE epoch = ? AND seq = ?", (str(epoch), seq))
         return row[0] or None if row else None
 
     def confirm(self, ack: Ack, proven: int) -> None:
@@ -364,25 +296,11 @@ class SpoolFile:
         """
         epoch = str(ack.epoch)
         table = "spool" if ack.epoch == self.position().epoch else "older"
-        with self._transaction() as db:
+        with self._card.transaction() as db:
             sql = f"UPDATE {table} SET through = ?, incarnation = ? WHERE epoch = ?"  # noqa: S608 - one of two names
             db.execute(sql, (ack.through, ack.incarnation, epoch))
-            self._mark(db, epoch, ack, proven)
+            confirmation.mark(db, epoch, ack, proven)
         self._write_head()
-
-    @staticmethod
-    def _mark(db: apsw.Connection, epoch: str, ack: Ack, proven: int) -> None:
-        """Mark what the hub has, and unmark what a restored hub lacks."""
-        highest = max(ack.highest, ack.through)
-        db.execute(_UNCONFIRM, (epoch, highest + 1, 2**62))
-        first = 0
-        for hole, end in (*ack.missing, (highest + 1, highest + 1)):
-            db.execute(_CONFIRM, (_SAID, epoch, first, hole - 1, 0))
-            if hole <= highest:
-                db.execute(_UNCONFIRM, (epoch, max(hole, ack.through + 1), end))
-            first = end + 1
-        db.execute(_CONFIRM, (PROVEN, epoch, 0, proven, _SAID))
-        db.execute(_FORGET_GONE, (epoch, proven))
 
     def end_epoch(self, reason: str, now_ms: int) -> tuple[Older, Position]:
         """End this epoch, because somebody else writes it too, and begin another; returns both.
@@ -390,10 +308,10 @@ class SpoolFile:
         What is not sealed goes on in the new one. What was sealed and not proven is delivered under its own epoch.
         """
         old = self.position()
-        with self._transaction() as db:
+        with self._card.transaction() as db:
             ended = (str(old.epoch), old.last_seq, old.through, old.incarnation)
             db.execute("INSERT OR REPLACE INTO older VALUES (?, ?, ?, ?)", ended)
-            db.execute(_UNSAY, (ended[0], _SAID))
+            confirmation.unsay(db, ended[0])
             _, epoch, genesis_hash = self._new_chain()
             db.execute("UPDATE spool SET epoch = ?, last_seq = 0, last_hash = ?, through = 0", (epoch, genesis_hash))
             detail = f"epoch {old.epoch} ended at sequence {old.last_seq}: {reason}"
@@ -408,9 +326,9 @@ class SpoolFile:
 
         A restored hub may ask for what an earlier one had confirmed. What has a header has its gap record already.
         """
-        if self._one("SELECT 1 FROM header WHERE epoch = ? AND seq = ?", (str(epoch), seq)) is not None:
+        if self._card.one("SELECT 1 FROM header WHERE epoch = ? AND seq = ?", (str(epoch), seq)) is not None:
             return seq
-        row = self._one("SELECT min(seq) FROM header WHERE epoch = ? AND seq > ?", (str(epoch), seq))
+        row = self._card.one("SELECT min(seq) FROM header WHERE epoch = ? AND seq > ?", (str(epoch), seq))
         ends = {one.epoch: one.last_seq for one in self.older()} | {self.position().epoch: self.position().last_seq}
         last = row[0] - 1 if row is not None and row[0] is not None else ends.get(epoch, seq)
         gap = Gap(epoch=str(epoch), cause=Cause.EXPIRED, first=seq, last=max(seq, last))
@@ -419,7 +337,7 @@ class SpoolFile:
             for one in self.gaps()
         )
         if not told:
-            with self._transaction() as db:
+            with self._card.transaction() as db:
                 note_gap(db, gap, now_ms)
         return gap.last
 
@@ -429,21 +347,14 @@ class SpoolFile:
         In order of sealing, and at most so many by their age: a clock that has jumped ten years ahead must not empty
         in one go what is kept for a hub's restoration.
         """
-        with self._transaction() as db:
-            oldest_kept: list[tuple[Any, ...]] = db.execute(_OLDEST, (most,)).fetchall()
-            aged = itertools.takewhile(lambda row: row[1] < keep_from_ms, oldest_kept)
-            # Adding up reads all envelopes, minutes on a card: not while the whole file is smaller.
-            kept: list[tuple[Any, ...]] = db.execute(_KEPT).fetchall() if used_bytes(db) > keep_bytes else []
-            beyond = itertools.takewhile(lambda row: row[2] > keep_bytes, kept)
-            oldest = [int(row[0]) for row in max(list(aged), list(beyond), key=len)]
-            forget(db, oldest)
-            return len(oldest)
+        with self._card.transaction() as db:
+            return retention.trim(db, keep_from_ms, keep_bytes, most)
 
     # ---- looking
 
     def position(self) -> Position:
         """Return where chain and delivery stand."""
-        row = self._one("SELECT epoch, last_seq, last_hash, window_to_ms, through, incarnation FROM spool")
+        row = self._card.one("SELECT epoch, last_seq, last_hash, window_to_ms, through, incarnation FROM spool")
         if row is None:
             raise SpoolError(f"{self.path} has no chain: it is not a spool of ours")
         epoch, last_seq, last_hash, window_to_ms, through, incarnation = row
@@ -451,7 +362,7 @@ class SpoolFile:
 
     def depth(self) -> Depth:
         """Return how full the spool is."""
-        row = self._one(_DEPTH)
+        row = self._card.one(_DEPTH)
         if row is None:
             raise SpoolError(f"{self.path} has no chain: it is not a spool of ours")
         unsealed, unconfirmed, readings, kept, oldest = row
@@ -462,104 +373,19 @@ class SpoolFile:
             unconfirmed_readings=readings,
             kept=kept,
             oldest_unsent_ms=oldest,
-            bytes_used=used_bytes(self._connection),
+            bytes_used=used_bytes(self._card.connection),
             bytes_on_disk=sum(file.stat().st_size for file in files if file.exists()),
         )
 
     def gaps(self) -> list[Gap]:
         """Return what is missing and why, oldest first."""
-        return [msgspec.json.decode(body, type=Gap) for (body,) in self._all("SELECT body FROM gap ORDER BY id")]
+        return [msgspec.json.decode(body, type=Gap) for (body,) in self._card.all("SELECT body FROM gap ORDER BY id")]
 
     def heard(self) -> list[Heard]:
         """Return each source's tally, by name."""
-        rows = self._all(
-            "SELECT source, frames, undecoded, last_reason, first_at_ms, last_at_ms FROM heard ORDER BY source"
-        )
-        names = ("source", "frames", "undecoded", "last_reason", "first_at_ms", "last_at_ms")
-        return [Heard(**dict(zip(names, row, strict=True))) for row in rows]
-
-    # ---- SQLite
-
-    @property
-    def _connection(self) -> apsw.Connection:
-        if self._db is None:
-            raise SpoolError(f"{self.path} is not open")
-        return self._db
-
-    @contextmanager
-    def _transaction(self) -> Iterator[apsw.Connection]:
-        if self._failed:
-            self._reopen()
-        if self._full:
-            self._fold()
-        db = self._connection
-        try:
-            db.execute("BEGIN IMMEDIATE")
-            yield db
-            db.execute("COMMIT")
-        except BaseException as error:
-            with contextlib.suppress(apsw.Error):  # after some errors SQLite has rolled back by itself
-                if db.in_transaction:
-                    db.execute("ROLLBACK")
-            if isinstance(error, apsw.Error):
-                raise self._sorted(error) from error
-            raise
-
-    def _sorted(self, error: apsw.Error) -> Exception:
-        """Note what an error asks for beside the words: a close look at the next start, or a fresh connection."""
-        meant = sorted_error(error)
-        if isinstance(meant, Damaged):
-            with contextlib.suppress(OSError):
-                self._suspicion.touch()
-        self._full = isinstance(error, apsw.FullError)
-        self._failed = isinstance(meant, NotKept) and not self._full
-        return meant
-
-    def _fold(self) -> None:
-        """Put the log into the file and shorten it: what finds no room behind a long log finds it there.
-
-        SQLite would do so with a commit that succeeds, which does not come while the log has no room to grow.
-        """
-        with contextlib.suppress(apsw.Error):
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        self._full = False
-
-    def _reopen(self) -> None:
-        """After a failed write nothing that is in memory is believed: open anew, and put the log into the file.
-
-        An fsync that failed once may succeed the second time although the pages were never written. Decision 008.
-        """
-        try:
-            self._connection.close()
-            self._db = connect(self.path)
-            prepare(self._db)
-            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        except apsw.Error as error:
-            raise self._sorted(error) from error
-        self._failed = False
-
-    def _one(self, sql: str, values: Any = ()) -> tuple[Any, ...] | None:
-        return self._look(lambda: self._connection.execute(sql, values).fetchone())
-
-    def _all(self, sql: str, values: Any = ()) -> list[tuple[Any, ...]]:
-        return self._look(lambda: self._connection.execute(sql, values).fetchall())
-
-    def _look(self, work: Callable[[], R]) -> R:
-        try:
-            return work()
-        except apsw.Error as error:
-            raise self._sorted(error) from error
+        return tally.told(self._card.all(tally.ALL))
 
 
-_TALLY = """
-INSERT INTO heard
-SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5 FROM json_each(?) WHERE true
-ON CONFLICT (source) DO UPDATE SET
-    frames = frames + excluded.frames,
-    undecoded = undecoded + excluded.undecoded,
-    last_reason = CASE WHEN excluded.last_reason = '' THEN last_reason ELSE excluded.last_reason END,
-    last_at_ms = max(last_at_ms, excluded.last_at_ms)
-"""
 _HEAD = """
 SELECT epoch, last_seq, through,
        coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'reading'), 0),
@@ -578,15 +404,6 @@ _URGENT = """
 SELECT seq FROM header
 WHERE epoch = (SELECT epoch FROM spool) AND seq > ? AND urgent = 1 AND confirmed = 0 AND gone = '' ORDER BY seq
 """
-# `IN`, not `<`: only so does SQLite go straight to the range in `header_told`.
-_CONFIRM = """
-UPDATE header SET confirmed = ? WHERE epoch = ? AND seq BETWEEN ? AND ? AND confirmed IN (0, ?) AND gone = ''
-"""
-_UNCONFIRM = """
-UPDATE header SET confirmed = 0 WHERE epoch = ? AND seq BETWEEN ? AND ? AND confirmed IN (1, 2) AND gone = ''
-"""
-_UNSAY = "UPDATE header SET confirmed = 0 WHERE epoch = ? AND confirmed = ? AND gone = ''"
-_FORGET_GONE = "DELETE FROM header WHERE epoch = ? AND seq <= ? AND gone != ''"
 _DEPTH = """
 SELECT (SELECT count(*) FROM reading),
        (SELECT count(*) FROM header WHERE confirmed = 0 AND gone = ''),
@@ -594,12 +411,6 @@ SELECT (SELECT count(*) FROM reading),
        (SELECT count(*) FROM header WHERE confirmed > 0 AND gone = ''),
        (SELECT sealed_at_ms FROM header WHERE confirmed = 0 AND gone = '' ORDER BY id LIMIT 1)
 """
-_OLDEST = "SELECT id, sealed_at_ms FROM header WHERE confirmed = 2 AND gone = '' ORDER BY id LIMIT ?"
-_KEPT = """
-SELECT header.id, sealed_at_ms, sum(length(bytes)) OVER (ORDER BY header.id DESC) AS newer
-FROM header JOIN envelope ON envelope.id = header.id WHERE confirmed = 2 AND gone = '' ORDER BY header.id
-"""
-
 _encode = msgspec.msgpack.Encoder(enc_hook=to_plain).encode
 _decoder = msgspec.msgpack.Decoder(Reading, dec_hook=from_plain)
 _event_encoder = msgspec.msgpack.Encoder()
@@ -615,18 +426,3 @@ def _take(keys: set[bytes], key: bytes) -> bool:
     present = key in keys
     keys.discard(key)
     return present
-
-
-def _tallies(readings: Sequence[Reading]) -> list[tuple[Any, ...]]:
-    """Sum a pack per source: one upsert each instead of one per frame."""
-    packs: dict[str, list[Reading]] = {}
-    for reading in readings:
-        packs.setdefault(reading.frame.source, []).append(reading)
-    return [_tally(source, pack) for source, pack in packs.items()]
-
-
-def _tally(source: str, pack: list[Reading]) -> tuple[Any, ...]:
-    reasons = [str(reading.undecoded) for reading in pack if reading.undecoded]
-    times = [reading.frame.received_at_ms for reading in pack]
-    frames = sum(reading.frame.kind is not Kind.HISTORY for reading in pack)
-    return (str(source), frames, len(reasons), reasons[-1] if reasons else "", min(times), max(times))

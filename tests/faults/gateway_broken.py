@@ -20,7 +20,7 @@ from gateway import crash, pipeline
 from gateway.clock import Instant, SystemClock
 from gateway.delivery.pace import Pace
 from gateway.sources.chirpstack import ChirpStackSource, Pack
-from gateway.spool import recovery, sqlite, store
+from gateway.spool import card, recovery, sqlite, store
 from gateway.spool.sealing import Sealer
 from gateway.spool.spool import Spool
 from gateway.spool.sqlite import NotKept
@@ -67,7 +67,13 @@ def synchronous_normal() -> None:
         prepare(db)
         db.execute("PRAGMA synchronous=NORMAL").fetchall()
 
-    vars(store)["prepare"] = hasty
+    _prepare_by(hasty)
+
+
+def _prepare_by(other: Callable[[apsw.Connection], None]) -> None:
+    """Have it both where a file is opened and where it is opened anew."""
+    for module in (store, card):
+        vars(module)["prepare"] = other
 
 
 def failed_is_kept() -> None:
@@ -126,7 +132,7 @@ def small_log() -> None:
         prepare(db)
         db.execute("PRAGMA wal_autocheckpoint=20").fetchall()
 
-    vars(store)["prepare"] = often
+    _prepare_by(often)
 
 
 def no_pace() -> None:

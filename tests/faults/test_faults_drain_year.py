@@ -10,19 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from gateway.spool import room, store
+from gateway.spool import confirmation, retention, room, store
 from gateway.spool.store import SpoolFile
 from tests.faults.test_faults_gateway_damage import KEY, seal
 from tests.gateway.gateway_readings import GATEWAY, confirm, reading
 
 EPOCH, SEQ = "0" * 16, 1
 HOT = {
-    "an Ack confirms": (store._CONFIRM, (1, EPOCH, SEQ, SEQ, 0)),
-    "an Ack lacks what was confirmed": (store._UNCONFIRM, (EPOCH, SEQ, SEQ)),
-    "an Ack passes what was evicted": (store._FORGET_GONE, (EPOCH, SEQ)),
+    "an Ack confirms": (confirmation._CONFIRM, (1, EPOCH, SEQ, SEQ, 0)),
+    "an Ack lacks what was confirmed": (confirmation._UNCONFIRM, (EPOCH, SEQ, SEQ)),
+    "an Ack passes what was evicted": (confirmation._FORGET_GONE, (EPOCH, SEQ)),
     "the oldest confirmed at the cap": (room._CONFIRMED, (16,)),
     "the oldest routine at the cap": (room._ROUTINE, (16,)),
-    "the retention floor": (store._OLDEST, (240,)),
+    "the retention floor": (retention._OLDEST, (240,)),
     "alarms at a start": (store._URGENT, (SEQ,)),
     "an envelope to send": (store._ENVELOPE, {"seq": SEQ, "epoch": None}),
 }
@@ -37,7 +37,7 @@ def spool(folder: Path) -> SpoolFile:
 
 def walks(file: SpoolFile, sql: str, values: object) -> list[str]:
     """Return the steps of a statement that read batches from end to end, sort them, or sift a range of them."""
-    steps = [row[3] for row in file._connection.execute(f"EXPLAIN QUERY PLAN {sql}", values)]  # type: ignore[arg-type]
+    steps = [row[3] for row in file._card.connection.execute(f"EXPLAIN QUERY PLAN {sql}", values)]  # type: ignore[arg-type]
     sifts = [step for step in steps if "seq" in step and "confirmed=" not in step and "header_gone" not in step]
     sifts = [step for step in sifts if "seq>" in step or "seq<" in step]
     return sifts + [step for step in steps if step.startswith(("SCAN header", "SCAN envelope", "USE TEMP B-TREE"))]
@@ -53,7 +53,7 @@ def test_a12_no_statement_of_the_writing_thread_walks_through_the_backlog(tmp_pa
 def test_a12_they_would_with_the_indexes_dropped(tmp_path: Path) -> None:
     file = spool(tmp_path)
     for index in INDEXES:
-        file._connection.execute(f"DROP INDEX {index}")
+        file._card.connection.execute(f"DROP INDEX {index}")
     walking = {what for what, statement in HOT.items() if walks(file, *statement)}
     assert walking == HOT.keys() - {"an envelope to send"}
     file.close()
@@ -67,7 +67,8 @@ def test_a12_the_retention_floor_reads_no_envelope_while_the_file_is_smaller(tmp
         seal(file)
     confirm(file, 16, 1)
     steps: list[str] = []
-    file._connection.trace_v2(2, lambda event: steps.append(event.get("sql", "")))  # SQLITE_TRACE_PROFILE: at its end
+    # SQLITE_TRACE_PROFILE: at its end
+    file._card.connection.trace_v2(2, lambda event: steps.append(event.get("sql", "")))
     assert file.trim(0, 10**9) == 0
     assert not [sql for sql in steps if "length(bytes)" in sql]
     assert file.trim(0, 1) > 0

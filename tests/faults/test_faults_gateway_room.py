@@ -14,8 +14,9 @@ import apsw
 import pytest
 
 from gateway import pipeline
+from gateway.spool import card, sqlite, store
 from gateway.spool import room as room_of
-from gateway.spool import sqlite, store
+from gateway.spool.card import Card
 from gateway.spool.room import Room
 from gateway.spool.spool import Spool
 from gateway.spool.sqlite import NotKept, used_bytes
@@ -81,7 +82,7 @@ def run_a10(case: Case, folder: Path) -> None:
     case.gaps = len(gaps)
     case.take(oracle.judge(kept_in(file), explained=explained(gaps)))
     alarms = {number for number in oracle.promised if number // _PER_BATCH % 10 == 0}
-    assert used_bytes(file._connection) < _CAP.cap
+    assert used_bytes(file._card.connection) < _CAP.cap
     assert alarms <= set(kept_in(file)), "an alarm was given up"
     assert explained(gaps).isdisjoint(kept_in(file))
     assert {gap.cause for gap in gaps} == {Cause.EVICTED}
@@ -89,7 +90,7 @@ def run_a10(case: Case, folder: Path) -> None:
     seal(file)
     told = [Gap.of(event) for event in events_in(file) if event.name == GAP]
     assert explained(told) == explained(file.gaps()), "the hub is told of every eviction"
-    headers = file._all("SELECT count(*) FROM header")
+    headers = file._card.all("SELECT count(*) FROM header")
     assert headers == [(file.position().last_seq,)], "a header outlives its envelope"
     file.close()
 
@@ -348,7 +349,7 @@ def test_a6_after_an_error_of_the_card_nothing_in_memory_is_believed(
         opened.append(path)
         return connect(path, read_only=read_only)
 
-    monkeypatch.setattr(store, "connect", counting)
+    monkeypatch.setattr(card, "connect", counting)
     for number in range(50):
         if number % 5 == 3:
             before, case.trials = len(opened), case.trials + 1
@@ -404,7 +405,7 @@ def test_a4_a_log_that_cannot_grow_is_put_into_the_file(tmp_path: Path) -> None:
 
 def test_a4_fails_when_the_log_is_left_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     case = Case(id="A4-log-broken:no_fold", seed=seed(406))
-    monkeypatch.setattr(SpoolFile, "_fold", lambda _: None)
+    monkeypatch.setattr(Card, "_fold", lambda _: None)
     run_a4_log(case, tmp_path)
     case.print()
     assert case.lost > 50

@@ -53,7 +53,7 @@ async def conflict_evidence(hub: Hub) -> list[Batch]:
 
 def still_held(field: Field) -> set[ReadingKey]:
     """What a gateway still has, and may not delete: all that is not proven to be at the hub."""
-    db = field.gateway.spool._file._connection
+    db = field.gateway.spool._file._card.connection
     unproven = "SELECT bytes FROM header JOIN envelope USING (id) WHERE confirmed < 2"
     return numbers(opened(db.execute(unproven).fetchall()))
 

@@ -14,7 +14,7 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from gateway.spool import store
+from gateway.spool import retention
 from gateway.spool.room import Room
 from gateway.spool.sqlite import NotKept
 from gateway.spool.store import SpoolFile
@@ -169,6 +169,6 @@ def test_the_model_notices_a_spool_that_keeps_a_redelivered_event_twice(monkeypa
 
 def test_the_model_notices_a_spool_that_gives_up_batches_without_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("_KEPT", "_OLDEST"):
-        monkeypatch.setattr(store, name, getattr(store, name).replace("WHERE confirmed = 2", "WHERE true"))
+        monkeypatch.setattr(retention, name, getattr(retention, name).replace("WHERE confirmed = 2", "WHERE true"))
     with pytest.raises(AssertionError, match="gone without a word"):
         run(50, ONLY_FIND)

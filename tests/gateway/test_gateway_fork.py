@@ -8,7 +8,8 @@ import pytest
 
 from gateway.delivery.window import DeliveryWindow, Verdict
 from gateway.spool import recovery
-from gateway.spool.store import SpoolError, SpoolFile
+from gateway.spool.sqlite import SpoolError
+from gateway.spool.store import SpoolFile
 from tests.gateway.gateway_readings import GATEWAY, START_MS, confirm, reading, seal_one
 from wire.ack import Ack, Anchor
 from wire.batch import Cause, parse_payload

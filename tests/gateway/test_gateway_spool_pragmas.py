@@ -14,7 +14,7 @@ def test_every_commit_is_on_the_card_before_it_is_reported(tmp_path: Path) -> No
     file.open()
     try:
         # apsw runs only the first of several PRAGMAs in one call unless the rows are fetched: ask, do not assume.
-        assert file._connection.pragma("synchronous") == FULL
-        assert file._connection.pragma("journal_mode") == "wal"
+        assert file._card.connection.pragma("synchronous") == FULL
+        assert file._card.connection.pragma("journal_mode") == "wal"
     finally:
         file.close()
