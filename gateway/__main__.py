@@ -25,10 +25,10 @@ from gateway import crash
 from gateway.assembly import assemble
 from gateway.clock import SystemClock
 from gateway.config import Config, read
-from gateway.logs import write_logs
 from gateway.spool.sqlite import SpoolError
 from wire.configuration import ConfigError
 from wire.keys import KeyProblem
+from wire.logs import write_logs
 
 USAGE_ERROR = 2
 _STARTED_S = 1.0

@@ -22,7 +22,6 @@ from hub.assembly import assemble, database_of, embedded_data
 from hub.broker import BrokerError
 from hub.config import Config, load_config
 from hub.crash import crash_points
-from hub.logs import write_logs
 from hub.redecode.devices import DevicesError
 from hub.redecode.run import Order, Report, redecode
 from hub.redecode.telling import (
@@ -47,6 +46,7 @@ from hub.store.migrate import migrate as bring_up
 from hub.store.registry import load_registry
 from wire.configuration import ConfigError
 from wire.keys import KeyProblem, SigningKey
+from wire.logs import write_logs
 
 USAGE_ERROR = 2
 _KNOWN = (

@@ -18,9 +18,9 @@ from gateway.config import read
 from gateway.doctor.finding import Finding
 from gateway.doctor.walk import Walk
 from gateway.doctor.words import STATES, Language
-from gateway.logs import keep_quiet
 from gateway.probes.outcome import State
 from wire.configuration import ConfigError
+from wire.logs import keep_quiet
 
 _USAGE_ERROR: Final = 2
 _SIGNS: Final = {State.OK: "✓", State.DEGRADED: "!", State.FAIL: "✗", State.UNKNOWN: "?"}

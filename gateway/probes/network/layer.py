@@ -5,7 +5,7 @@ A later layer that works disproves an earlier one that seems not to: packets pas
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -109,28 +109,45 @@ def verdict(
 ) -> Outcome:
     """Return what the layers that were asked come to. The first that fails decides; a portal explains all others."""
     layers = corrected(layers)
-    asked: list[str] = [name for name in LADDER if name in layers]
-    decisive = _decisive(layers, asked)
+    climb = climbed(LADDER, layers)
+    told: dict[str, Fact] = dict(facts or {})
+    notes: dict[str, Fact] = {name: layers[name].why for name in climb.checks if layers[name].why}
+    if notes:
+        told["layers"] = notes
+    return Outcome(
+        state=climb.decisive.state,
+        rung=climb.rung,
+        reason=climb.decisive.reason,
+        latency_ms=figures.rtt_ms,
+        checks=climb.checks,
+        figures=(*figures.quantities(), *more),
+        facts=told | climb.explanation,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Climb:
+    """How far a ladder was climbed: the last rung that holds, what decides, and the state of each rung asked."""
+
+    rung: str
+    decisive: Layer
+    checks: dict[str, State]
+
+    @property
+    def explanation(self) -> dict[str, Fact]:
+        """What people are told where something is not well."""
+        return {} if self.decisive.state is State.OK else {"explanation": self.decisive.why[:300]}
+
+
+def climbed(ladder: Sequence[str], layers: Mapping[str, Layer]) -> Climb:
+    """Return how far a ladder was climbed; rungs that nobody asked about are passed over."""
+    asked = [name for name in ladder if name in layers]
     rung = ""
     for name in asked:
         if layers[name].state not in _PASSES:
             break
         rung = name
-    told: dict[str, Fact] = dict(facts or {})
-    notes: dict[str, Fact] = {name: layers[name].why for name in asked if layers[name].why}
-    if notes:
-        told["layers"] = notes
-    if decisive.state is not State.OK:
-        told["explanation"] = decisive.why[:300]
-    return Outcome(
-        state=decisive.state,
-        rung=rung,
-        reason=decisive.reason,
-        latency_ms=figures.rtt_ms,
-        checks={name: layers[name].state for name in asked},
-        figures=(*figures.quantities(), *more),
-        facts=told,
-    )
+    return Climb(rung, _decisive(layers, asked), {name: layers[name].state for name in asked})
 
 
 def _decisive(layers: Mapping[str, Layer], asked: list[str]) -> Layer:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from gateway.probes.errors import ProbeError
-from gateway.probes.network.layer import DNS, HTTP, TRANSPORT, Figures, Layer
+from gateway.probes.network.layer import DNS, HTTP, TRANSPORT, Figures, Layer, climbed
 from gateway.probes.network.reach import Reach
 from gateway.probes.network.settings import Modem
 from gateway.probes.network.signal import UNKNOWN, Signal
@@ -146,33 +146,20 @@ def outcome_of(told: Told, layers: dict[str, Layer], figures: Figures) -> Outcom
     Registered without data is unknown as a whole: a SIM whose data is used up looks the same as an operator's fault,
     and must not read as no coverage (criteria OD-2). The rung and the checks say what is known.
     """
-    asked = [name for name in LADDER if name in layers]
-    decisive = next(
-        (layers[name] for state in (State.FAIL, State.UNKNOWN, State.DEGRADED) for name in asked
-         if layers[name].state is state),
-        Layer(State.OK),
-    )  # fmt: skip
-    state = State.UNKNOWN if decisive.reason is Reason.NO_DATA else decisive.state
-    rung = ""
-    for name in asked:
-        if layers[name].state not in (State.OK, State.DEGRADED):
-            break
-        rung = name
+    climb = climbed(LADDER, layers)
     facts: dict[str, Fact] = {**told.facts, "registration": told.registration.value, "plmn": told.plmn}
     facts["technology"] = told.signal.technology
-    if decisive.state is not State.OK:
-        facts["explanation"] = decisive.why[:300]
     quantities = [*told.signal.quantities(), *figures.quantities()]
     if told.generation is not None:
         quantities.append(Quantity("mobile_generation", "1", float(told.generation)))
     return Outcome(
-        state=state,
-        rung=rung,
-        reason=decisive.reason,
+        state=State.UNKNOWN if climb.decisive.reason is Reason.NO_DATA else climb.decisive.state,
+        rung=climb.rung,
+        reason=climb.decisive.reason,
         latency_ms=figures.rtt_ms,
-        checks={name: layers[name].state for name in asked},
+        checks=climb.checks,
         figures=tuple(quantities),
-        facts=facts,
+        facts=facts | climb.explanation,
     )
 
 

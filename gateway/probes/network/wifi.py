@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from gateway.probes.errors import ProbeError
-from gateway.probes.network.layer import DNS, HTTP, OK, TRANSPORT, Figures, Layer
+from gateway.probes.network.layer import DNS, HTTP, OK, TRANSPORT, Figures, Layer, climbed
 from gateway.probes.network.reach import Reach
 from gateway.probes.network.scan import Cell
 from gateway.probes.network.settings import Wifi
@@ -120,17 +120,7 @@ def reach_layer(far: dict[str, Layer]) -> Layer:
 
 def outcome_of(visit: Visit, layers: dict[str, Layer], figures: Figures) -> Outcome:
     """Return what a visit comes to. Pure."""
-    asked = [name for name in LADDER if name in layers]
-    decisive = next(
-        (layers[name] for state in (State.FAIL, State.UNKNOWN, State.DEGRADED) for name in asked
-         if layers[name].state is state),
-        OK,
-    )  # fmt: skip
-    rung = ""
-    for name in asked:
-        if layers[name].state not in (State.OK, State.DEGRADED):
-            break
-        rung = name
+    climb = climbed(LADDER, layers)
     facts, quantities = dict(visit.facts), list(figures.quantities())
     if visit.cell is not None:
         cell = visit.cell
@@ -140,14 +130,12 @@ def outcome_of(visit: Visit, layers: dict[str, Layer], figures: Figures) -> Outc
             quantities.append(Quantity("wifi_rssi", "dB[mW]", cell.signal_dbm))
         if cell.strength_percent is not None:
             quantities.append(Quantity("wifi_strength", "%", cell.strength_percent))
-    if decisive.state is not State.OK:
-        facts["explanation"] = decisive.why[:300]
     return Outcome(
-        state=decisive.state,
-        rung=rung,
-        reason=decisive.reason,
+        state=climb.decisive.state,
+        rung=climb.rung,
+        reason=climb.decisive.reason,
         latency_ms=figures.rtt_ms,
-        checks={name: layers[name].state for name in asked},
+        checks=climb.checks,
         figures=tuple(quantities),
-        facts=facts,
+        facts=facts | climb.explanation,
     )

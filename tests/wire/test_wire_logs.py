@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import io
 
-from hub.logs import Forgiving
+from wire.logs import Droppable
 
 
 class Full(io.StringIO):
@@ -19,10 +19,10 @@ class Full(io.StringIO):
 
 
 def test_a_line_that_cannot_be_written_is_dropped() -> None:
-    print("line", file=Forgiving(Full()), flush=True)
+    print("line", file=Droppable(Full()), flush=True)
 
 
 def test_a_line_that_can_is_written() -> None:
     stream = io.StringIO()
-    print("line", file=Forgiving(stream), flush=True)
+    print("line", file=Droppable(stream), flush=True)
     assert stream.getvalue() == "line\n"

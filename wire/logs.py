@@ -1,4 +1,4 @@
-"""Where log lines go: standard error, one line each, for journald."""
+"""Where the log lines of gateway and hub go: standard error, one line each, for journald."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import structlog
 class Droppable(io.TextIOBase):
     """A stream for log lines: where it takes none (its disk is full, its reader gone), they are dropped.
 
-    Without a log a gateway goes on measuring; an error here would end the task that wanted to say something.
+    Without a log a gateway goes on measuring and a hub storing; an error here would end whoever wanted to say it.
     """
 
     def __init__(self, stream: TextIO) -> None:
