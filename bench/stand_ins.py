@@ -1,84 +1,71 @@
-"""What the probes of `bench/probes.py` talk to: the least that answers by HTTP, TCP, UDP, and what never answers."""
+"""What the probes of `bench/probes.py` talk to, in a process of its own: hamlets, one in ten dead, and serial buses.
+
+    python -m bench.stand_ins HAMLETS BUSES
+
+prints one JSON line that says where they are, and ends when its standard input does.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
-from typing import cast
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
+from typing import Final
 
-from simulators.serial_bus import Fault, SerialBus, SimInstrument
+import msgspec
 
-_BODY = b'{"state": "idle", "volume": 40}'
-_ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (len(_BODY), _BODY)
+from simulators.hamlet import Fault, Place, stand
+from simulators.serial_bus import Fault as BusFault
+from simulators.serial_bus import SerialBus, SimInstrument
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StandIns:
-    """Ports on loopback, and the ports of serial buses with four instruments each, the last of them dead."""
-
-    http: int
-    silent: int
-    udp: int
-    silent_udp: int
-    buses: tuple[str, ...]
+ON_A_BUS: Final = 4
+_ONE_DEAD_OF: Final = 10
 
 
-class _Echo(asyncio.DatagramProtocol):
-    def __init__(self, *, answers: bool) -> None:
-        self._answers = answers
-        self._transport: asyncio.DatagramTransport | None = None
+class StandIns(msgspec.Struct, frozen=True):
+    """The hamlets, and the ports of serial buses with four instruments each, the last of them dead."""
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # Python 3.11's datagram transport is no asyncio.DatagramTransport to isinstance.
-        self._transport = cast("asyncio.DatagramTransport", transport)
-
-    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        if self._answers and self._transport is not None:
-            self._transport.sendto(data, addr)
+    hamlets: list[Place]
+    buses: list[str]
 
 
-@asynccontextmanager
-async def stand_ins(buses: int) -> AsyncIterator[StandIns]:
-    """Have them all while the context is open."""
-    loop = asyncio.get_running_loop()
+@contextmanager
+def stand_ins(hamlets: int, buses: int) -> Iterator[StandIns]:
+    """Have them while the context is open; raises RuntimeError where they do not come up."""
+    command = [sys.executable, "-m", "bench.stand_ins", str(hamlets), str(buses)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            line = process.stdout.readline()
+            if not line:
+                raise RuntimeError("the stand-ins did not come up")
+            yield msgspec.json.decode(line, type=StandIns)
+        finally:
+            process.stdin.close()
+            process.wait(30)
+
+
+async def _stand(hamlets: int, buses: int) -> None:
     async with AsyncExitStack() as stack:
-        ports = []
-        for handler in (_http, _silent):
-            server = await stack.enter_async_context(await asyncio.start_server(handler, "127.0.0.1", 0))
-            ports.append(int(server.sockets[0].getsockname()[1]))
-        for answers in (True, False):
-            transport, _ = await loop.create_datagram_endpoint(
-                lambda answers=answers: _Echo(answers=answers),  # type: ignore[misc]
-                local_addr=("127.0.0.1", 0),
-            )
-            stack.callback(transport.close)
-            ports.append(int(transport.get_extra_info("sockname")[1]))
+        places = []
+        for at in range(hamlets):
+            fault = Fault.DEAD if at % _ONE_DEAD_OF == 3 else Fault.NONE
+            # Cameras of one host are taken for one recorder's channels, and asked one after the other.
+            places.append(await stand(stack, fault, host=f"127.0.1.{at + 1}"))
         lines = [await stack.enter_async_context(_bus()) for _ in range(buses)]
-        paths = tuple(line.line.path for line in lines)
-        yield StandIns(http=ports[0], silent=ports[1], udp=ports[2], silent_udp=ports[3], buses=paths)
+        told = StandIns(places, [line.line.path for line in lines])
+        sys.stdout.buffer.write(msgspec.json.encode(told) + b"\n")
+        sys.stdout.buffer.flush()
+        await asyncio.to_thread(sys.stdin.buffer.read)
 
 
 def _bus() -> SerialBus:
-    return SerialBus([SimInstrument(at, [700, 280], Fault.DEAD if at == 4 else Fault.NONE) for at in range(1, 5)])
+    faults = [BusFault.DEAD if at == ON_A_BUS else BusFault.NONE for at in range(1, ON_A_BUS + 1)]
+    return SerialBus([SimInstrument(at, [700, 280], fault) for at, fault in enumerate(faults, start=1)])
 
 
-async def _http(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(_ANSWER)
-        await writer.drain()
-    except (OSError, asyncio.IncompleteReadError):
-        pass
-    finally:
-        writer.close()
-
-
-async def _silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
-        await reader.read()  # until the probe gives up
-    except OSError:
-        pass
-    finally:
-        writer.close()
+if __name__ == "__main__":
+    asyncio.run(_stand(int(sys.argv[1]), int(sys.argv[2])))

@@ -89,8 +89,8 @@ class CameraRtsp:
 
 
 @asynccontextmanager
-async def served(camera: CameraRtsp) -> AsyncIterator[int]:
-    """Serve on loopback; yields the port, and ends every connection."""
+async def served(camera: CameraRtsp, host: str = "127.0.0.1") -> AsyncIterator[int]:
+    """Serve on an address of loopback; yields the port, and ends every connection."""
     tasks: set[asyncio.Task[None]] = set()
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -104,7 +104,7 @@ async def served(camera: CameraRtsp) -> AsyncIterator[int]:
         finally:
             writer.transport.abort()
 
-    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    server = await asyncio.start_server(connected, host, 0)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:

@@ -1,7 +1,7 @@
-"""What a simulated hamlet has beside its sensors: a loudspeaker, a camera, a line to the internet, a public wifi.
+"""What a simulated hamlet has beside its sensors, as its gateway sees it.
 
-The probes are those of the product, and what they talk to are real sockets on loopback. Only what no machine has on
-request is put in their place: the kernel's word about an interface, and a radio.
+The probes are those of the product, and what they talk to are real sockets (simulators/hamlet.py). Only what no machine
+has on request is put in their place: the kernel's word about an interface, and a radio.
 """
 
 from __future__ import annotations
@@ -25,11 +25,8 @@ from gateway.probes.network.way import Way
 from gateway.probes.network.wifi import Visit, WifiProbe
 from gateway.probes.outcome import State
 from gateway.probes.probe import Probe
-from simulators.camera_player import CameraPlayer, served
 from simulators.commune import Commune, SimGateway
-from simulators.lines import DnsFault, FarEnd, PageFault
-from simulators.loudspeaker_http import HttpSpeaker
-from simulators.loudspeaker_sip import SipSpeaker
+from simulators.hamlet import FarPlaces, Fault, Place, stand
 from wire.identity import GatewayId, SourceId
 
 KINDS: Final = ("loudspeaker", "camera", "internet", "wifi")
@@ -37,6 +34,7 @@ _SSID: Final = "Wifi cong cong"
 _LINK: Final = Link(index=1, name="sim0", up=True, carrier=True, loopback=False)
 # A line without neighbours, as a modem's is: nothing between us and the far end that could be asked.
 _OUTLET: Final = Outlet(_LINK, ("10.64.0.2",), routed=True, gateway="")
+_FAULTS: Final = (Fault.NONE, Fault.MUTE_HORN, Fault.FROZEN_PICTURE, Fault.LOGIN_PAGE, Fault.NO_DNS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,16 +48,30 @@ class Rhythm:
 
 @dataclass(slots=True)
 class Infrastructure:
-    """What one gateway looks after."""
+    """What one gateway looks after, and in which hamlet each thing is."""
 
     loudspeakers: list[Loudspeaker] = field(default_factory=list)
     cameras: list[Camera] = field(default_factory=list)
     lines: list[Probe] = field(default_factory=list)
     hamlets: dict[SourceId, str] = field(default_factory=dict)
 
+    def furnish(self, code: str, place: Place, rhythm: Rhythm, clock: Clock) -> None:
+        """Add one hamlet, by its code."""
+        self.loudspeakers.append(_loudspeaker(code, place, rhythm))
+        self.cameras.append(_camera(code, place, rhythm))
+        self.lines += [_internet(code, place, rhythm, clock), _wifi(code, place, rhythm, clock)]
+        self.hamlets |= {_source(kind, code): code for kind in KINDS}
 
+
+@dataclass(frozen=True, slots=True)
 class _SimulatedWay(Way):
-    """A way out that leads to loopback, with the kernel's word of an interface that there is none of."""
+    """A hamlet's own way out. It leads to loopback, with the kernel's word of an interface that there is none of."""
+
+    hamlet: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.hamlet
 
     def outlet(self) -> Outlet | None:
         return _OUTLET
@@ -80,102 +92,88 @@ class _SimulatedRadio:
 async def stand_up(
     commune: Commune, clock: Clock, rhythm: Rhythm, *, faults: bool
 ) -> AsyncIterator[Mapping[GatewayId, Infrastructure]]:
-    """Have it all while the context is open.
+    """Have all of a commune's while the context is open.
 
     With `faults`, of the hamlets counted from the mouth the second has a horn that is reached and not heard, the third
     a camera whose picture stands still, the fourth a wifi with a login page, the fifth a line whose resolvers refuse.
     """
-    made = {gateway.gateway_id: Infrastructure() for gateway in commune.gateways}
-    order = [hamlet for gateway in commune.gateways for hamlet in gateway.hamlets]
+    made: dict[GatewayId, Infrastructure] = {}
+    number = 0
     async with AsyncExitStack() as stack:
         for gateway in commune.gateways:
-            for hamlet in gateway.hamlets:
-                number = order.index(hamlet) + 1 if faults else 0
-                place = _Hamlet(hamlet, number, clock, rhythm, stack)
-                await place.furnish(made[gateway.gateway_id])
+            around = made[gateway.gateway_id] = Infrastructure()
+            for code in gateway.hamlets:
+                fault = _FAULTS[number] if faults and number < len(_FAULTS) else Fault.NONE
+                place = await stand(stack, fault, lambda: clock.now().wall_ms / 1000)
+                around.furnish(code, place, rhythm, clock)
+                number += 1
         yield made
 
 
-@dataclass(frozen=True, slots=True)
-class _Hamlet:
-    """One hamlet; `number` counts from 1 and chooses the fault, 0 has none."""
+def _source(kind: str, code: str) -> SourceId:
+    return SourceId.parse(f"{kind}:{code}")
 
-    code: str
-    number: int
-    clock: Clock
-    rhythm: Rhythm
-    stack: AsyncExitStack
 
-    async def furnish(self, into: Infrastructure) -> None:
-        into.loudspeakers.append(await self._loudspeaker())
-        into.cameras.append(await self._camera())
-        into.lines += [await self._internet(), await self._wifi()]
-        into.hamlets |= {self._source(kind): self.code for kind in KINDS}
+def _loudspeaker(code: str, place: Place, rhythm: Rhythm) -> Loudspeaker:
+    return Loudspeaker(
+        name=code,
+        every_s=rhythm.every_s,
+        timeout_s=min(15.0, rhythm.every_s - 10),
+        rungs=["reach", "link", "sound"],
+        sip=[Sip(host="127.0.0.1", port=place.sip)],
+        http=[Http(url=place.page, registered="registered", sound="test")],
+    )
 
-    def _source(self, kind: str) -> SourceId:
-        return SourceId.parse(f"{kind}:{self.code}")
 
-    async def _loudspeaker(self) -> Loudspeaker:
-        sip = await self.stack.enter_async_context(SipSpeaker())
-        page: dict[str, object] = {"registered": True, "test": "failed" if self.number == 2 else "passed"}
-        http = await self.stack.enter_async_context(HttpSpeaker(page=page))
-        return Loudspeaker(
-            name=self.code,
-            every_s=self.rhythm.every_s,
-            rungs=["reach", "link", "sound"],
-            sip=[Sip(host="127.0.0.1", port=sip.port)],
-            http=[Http(url=f"{http.url}/status", registered="registered", sound="test")],
-        )
+def _camera(code: str, place: Place, rhythm: Rhythm) -> Camera:
+    return Camera(
+        name=code,
+        host=place.host,
+        port=place.camera,
+        stream="/main",
+        onvif_port=0,
+        picture=rhythm.picture,
+        every_s=rhythm.camera_s,
+        deadline_s=min(60.0, rhythm.camera_s),
+        stream_s=min(15.0, rhythm.camera_s - 15),
+    )
 
-    async def _camera(self) -> Camera:
-        player = CameraPlayer("frozen" if self.number == 3 else "moving", lambda: self.clock.now().wall_ms / 1000)
-        port = await self.stack.enter_async_context(served(player))
-        return Camera(
-            name=self.code, host="127.0.0.1", port=port, stream="/main", onvif_port=0, picture=self.rhythm.picture,
-            every_s=self.rhythm.camera_s,
-        )  # fmt: skip
 
-    async def _internet(self) -> Probe:
-        far = FarEnd(dns_fault=DnsFault.REFUSES if self.number == 5 else DnsFault.NONE)
-        asked = await self._asked(far)
-        return InternetProbe(
-            source=self._source("internet"),
-            every_s=self.rhythm.every_s,
-            deadline_s=asked.deadline_s,
-            way=self._way(),
-            reach=reach_of(asked, self.clock),
-        )
+def _internet(code: str, place: Place, rhythm: Rhythm, clock: Clock) -> Probe:
+    asked = _asked(place.line)
+    return InternetProbe(
+        source=_source("internet", code),
+        every_s=rhythm.every_s,
+        deadline_s=min(asked.deadline_s, rhythm.every_s),
+        way=_SimulatedWay(Budget(clock), hamlet=code),
+        reach=reach_of(asked, clock),
+    )
 
-    async def _wifi(self) -> Probe:
-        far = FarEnd(page_fault=PageFault.LOGIN if self.number == 4 else PageFault.NONE)
-        settings = Wifi(name=self.code, every_s=self.rhythm.every_s, radio=_LINK.name, ssid=_SSID)
-        cell = Cell(bssid="02:00:00:00:00:01", ssid=_SSID, security=Security.OPEN, signal_dbm=-58.0)
-        return WifiProbe(
-            source=self._source("wifi"),
-            every_s=self.rhythm.every_s,
-            deadline_s=settings.deadline_s,
-            guest=_SimulatedRadio(cell),
-            settings=settings,
-            way=self._way(),
-            reach=reach_of(await self._asked(far), self.clock),
-        )
 
-    def _way(self) -> Way:
-        return _SimulatedWay(Budget(self.clock))
+def _wifi(code: str, place: Place, rhythm: Rhythm, clock: Clock) -> Probe:
+    settings = Wifi(name=code, every_s=rhythm.every_s, radio=f"{_LINK.name}-{code}", ssid=_SSID)
+    cell = Cell(bssid="02:00:00:00:00:01", ssid=_SSID, security=Security.OPEN, signal_dbm=-58.0)
+    return WifiProbe(
+        source=_source("wifi", code),
+        every_s=rhythm.every_s,
+        deadline_s=min(settings.deadline_s, rhythm.every_s),
+        guest=_SimulatedRadio(cell),
+        settings=settings,
+        way=_SimulatedWay(Budget(clock), hamlet=code),
+        reach=reach_of(_asked(place.wifi), clock),
+    )
 
-    async def _asked(self, far: FarEnd) -> Internet:
-        """Return what is asked of a line whose far end is this one, twice: nobody else is there."""
-        resolver = await self.stack.enter_async_context(far.resolver())
-        pages = await self.stack.enter_async_context(far.pages())
-        targets = [await self.stack.enter_async_context(far.target()) for _ in range(2)]
-        return Internet(
-            resolvers=(resolver,),
-            hostname="known.example",
-            absent_below="example",
-            targets=tuple(f"tcp://127.0.0.1:{port}" for port in targets),
-            connects=2,
-            page=[Page(url=f"{pages}/204"), Page(url=f"{pages}/known", body="xom\n")],
-        )
+
+def _asked(far: FarPlaces) -> Internet:
+    """Return what is asked of a line whose far end is this one: nobody else is there."""
+    return Internet(
+        resolvers=(far.resolver,),
+        hostname="known.example",
+        absent_below="example",
+        targets=tuple(f"tcp://127.0.0.1:{port}" for port in far.targets),
+        connects=2,
+        page=[Page(url=f"{far.pages}/204"), Page(url=f"{far.pages}/known", body="xom\n")],
+    )
 
 
 def name_of(code: int) -> str:

@@ -27,7 +27,7 @@ class InternetProbe:
     @property
     def device(self) -> str:
         """The line: two probes at once would measure each other."""
-        return f"line:{self.way.interface or 'default'}"
+        return f"line:{self.way.name}"
 
     async def run(self) -> Outcome:
         """Climb the layers; a layer above one that is plainly missing is not asked."""

@@ -36,6 +36,11 @@ class Way:
     budget: Budget
     interface: str = ""
 
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return self.interface or "default"
+
     def outlet(self) -> Outlet | None:
         """Return where packets would leave, as the kernel knows it now; None where there is no such link."""
         return find_outlet(self.interface)
