@@ -28,7 +28,7 @@ class Text(NamedTuple):
 
 
 def language_of_terminal() -> Language:
-    """English where the terminal says so by LC_ALL, LC_MESSAGES or LANG; Vietnamese else: these are installers' tools."""
+    """English where the terminal says so by LC_ALL, LC_MESSAGES or LANG; Vietnamese else: it is an installer's tool."""
     with contextlib.suppress(locale.Error):
         locale.setlocale(locale.LC_MESSAGES, "")
     names = (os.environ.get(name, "") for name in ("LC_ALL", "LC_MESSAGES", "LANG"))
