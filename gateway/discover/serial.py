@@ -163,10 +163,15 @@ async def _ask(port: Port, command: str) -> Reply | None:
         return None
 
 
+def _is_named(one: Looked) -> bool:
+    """Whether the port is a modem's that ModemManager or the configuration has."""
+    return one.role is Role.MANAGED or (one.role is Role.CONFIGURED and one.detail.startswith("modem "))
+
+
 def one_port_a_modem(looked: Iterable[Looked]) -> list[Looked]:
     """Let the first port that answers AT stand for its USB device: a modem has several. Pure."""
     given = list(looked)
-    named = {one.port.usb for one in given if one.role is Role.MANAGED or one.detail.startswith("modem ")} - {""}
+    named = {one.port.usb for one in given if _is_named(one)} - {""}
     told: list[Looked] = []
     for one in given:
         is_sibling = one.role is Role.MODEM and one.port.usb in named

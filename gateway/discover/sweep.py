@@ -42,6 +42,7 @@ class _Inbox(asyncio.DatagramProtocol):
     asked: dict[str, Options] = field(default_factory=dict)
     heard: dict[str, int] = field(default_factory=dict)
     found: dict[str, Answered] = field(default_factory=dict)
+    failures: int = 0
     problem: OSError | None = None
 
     def ask(self, transport: asyncio.DatagramTransport, host: str, here: int) -> None:
@@ -49,7 +50,7 @@ class _Inbox(asyncio.DatagramProtocol):
         try:
             request = self.asked.get(host) or _request(host, self.port, here)
         except OSError as error:
-            self.problem = error
+            self.error_received(error)
             return
         self.asked[host] = request
         transport.sendto(request.encode(), (host, self.port))
@@ -72,9 +73,9 @@ class _Inbox(asyncio.DatagramProtocol):
             )
 
     def error_received(self, exc: Exception) -> None:
-        """Keep the last error of ours; a host that refuses is none."""
+        """Count what could not be sent; a host that refuses has been asked."""
         if isinstance(exc, OSError) and not isinstance(exc, ConnectionError):
-            self.problem = exc
+            self.failures, self.problem = self.failures + 1, exc
 
 
 async def sweep(
@@ -93,7 +94,7 @@ async def sweep(
             await asyncio.sleep(last_s / _ROUNDS)
     finally:
         transport.close()
-    if inbox.problem is not None and not inbox.heard:
+    if inbox.problem is not None and inbox.failures >= _ROUNDS * len(hosts):
         raise inbox.problem
     return sorted(inbox.found.values(), key=lambda one: IPv4Address(one.host))
 

@@ -20,7 +20,7 @@ _REPLACEMENT: Final = "\ufffd"
 
 def text_of(section: Section, language: Language) -> str:
     """Return a section with its notes above it; as a comment where it is not whole."""
-    notes = [f"# {line}" for note in section.notes for line in note.say(language).splitlines()]
+    notes = [f"# {_printable(note.say(language))}" for note in section.notes]
     lines = [*_table(section.table, section.settings, section.show)]
     if section.credentials:
         lines.insert(_end_of_keys(lines), f"# credentials = {quoted(section.credentials)}")
@@ -32,6 +32,11 @@ def text_of(section: Section, language: Language) -> str:
 def quoted(text: str) -> str:
     """Return a basic string (TOML 1.0, String). Half a surrogate pair is no character: it becomes U+FFFD."""
     return '"' + "".join(_letter(letter) for letter in text) + '"'
+
+
+def _printable(text: str) -> str:
+    """Return what a comment can bear: nothing that ends its line."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 def _letter(letter: str) -> str:
