@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -13,8 +13,8 @@ from gateway.discover.serial_ports import Tree
 from wire.keys import SigningKey
 
 HOSTILE: Final = (
-    'a"b', "a\\", "a\nb", "x]]\n[[camera]]", "# ' ''' \"\"\"", "\x00\x07\x1b[31m", "\u202eevil", "Nhà văn hóa thôn Đông",
-    "\U0001f4f7", "=", "[gateway]", "\x7f\x85\u2028", "k" * 5_000, "",
+    'a"b', "a\\", "a\nb", "x]]\n[[camera]]", "# ' ''' \"\"\"", "\x00\x07\x1b[31m", "\u202eevil",
+    "Nhà văn hóa thôn Đông", "\U0001f4f7", "=", "[gateway]", "\x7f\x85\u2028", "k" * 5_000, "",
 )  # fmt: skip
 
 
@@ -71,16 +71,18 @@ class MadeTree:
 
 
 @contextmanager
-def serving(serve: Callable[[], Awaitable[None]], inside: Callable[[Callable[[], None]], None]) -> Iterator[None]:
-    """Open servers on a loop in a thread of its own, until the end; `inside` is where that thread lives."""
+def serving(
+    servers: Callable[[], AbstractAsyncContextManager[None]], inside: Callable[[Callable[[], None]], None]
+) -> Iterator[None]:
+    """Hold servers open on a loop in a thread of its own; `inside` is where that thread lives."""
     ready, problems, stops = threading.Event(), list[BaseException](), list[Callable[[], None]]()
 
     async def work() -> None:
         stopped, loop = asyncio.Event(), asyncio.get_running_loop()
         stops.append(lambda: loop.call_soon_threadsafe(stopped.set))  # type: ignore[arg-type, return-value]
-        await serve()
-        ready.set()
-        await stopped.wait()
+        async with servers():
+            ready.set()
+            await stopped.wait()
 
     def thread() -> None:
         try:
