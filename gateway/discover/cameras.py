@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
-from ipaddress import IPv4Address
+from collections.abc import Iterable, Sequence
+from ipaddress import IPv4Address, IPv4Network
 from typing import Final
 
 from gateway.discover.finding import Family, Finding, Section, Standing, Unsearched
@@ -17,6 +17,10 @@ from gateway.probes.limits import shown_text
 
 _SHOWN: Final = frozenset({"host", "port", "onvif_port"})
 _NO_ADDRESS: Final = Text("trạm không có địa chỉ mạng nội bộ nào", "this machine has no address on a local network")
+_ELSEWHERE: Final = Text(
+    "địa chỉ không thuộc mạng của trạm: đặt lại địa chỉ của camera, rồi chạy lại",
+    "its address is not in our network: give the camera another address and search again",
+)
 
 
 async def search(
@@ -41,9 +45,14 @@ async def search(
     return sorted(found.values(), key=lambda one: (IPv4Address(one.host), one.port)), failed
 
 
-def findings(found: Iterable[Found], known: Known, names: Names) -> list[Finding]:
-    """Say what each camera is, and how it would be configured. Pure."""
-    return [_finding(one, known, names) for one in found]
+def findings(
+    found: Iterable[Found], known: Known, names: Names, local: Sequence[IPv4Network] = (IPv4Network("0.0.0.0/0"),)
+) -> list[Finding]:
+    """Say what each camera is, and how it would be configured. Pure.
+
+    Who answers from outside `local` is shown alone: a camera with a factory address, or somebody with a forged one.
+    """
+    return [_finding(one, known, names, local) for one in found]
 
 
 def no_address(family: Family) -> Unsearched:
@@ -55,7 +64,7 @@ def no_address(family: Family) -> Unsearched:
     return Unsearched(family=family, thing=family.value, what=_NO_ADDRESS, remedy=remedy)
 
 
-def _finding(one: Found, known: Known, names: Names) -> Finding:
+def _finding(one: Found, known: Known, names: Names, local: Sequence[IPv4Network]) -> Finding:
     label = " ".join(dict.fromkeys(word for word in (one.name, one.hardware) if word))
     what = Text(f"camera {label}".strip(), f"camera {label}".strip())
     facts: dict[str, str | int | float | bool | list[str]] = {
@@ -64,6 +73,10 @@ def _finding(one: Found, known: Known, names: Names) -> Finding:
     thing = one.host if one.port == 80 else f"{one.host}:{one.port}"
     if known.has_camera(one.host, one.port):
         return Finding(family=Family.CAMERA, thing=thing, what=what, standing=Standing.KNOWN, facts=facts)
+    if not any(IPv4Address(one.host) in network for network in local):
+        return Finding(
+            family=Family.CAMERA, thing=thing, what=what, standing=Standing.SEEN, advice=_ELSEWHERE, facts=facts
+        )
     name = names.give(slug(one.name) or "camera", one.host.rpartition(".")[2])
     login = f"camera-{name}"
     has_login = known.has_login(login)

@@ -44,10 +44,10 @@ def findings(answered: Iterable[Answered], known: Known, names: Names) -> list[F
 
 
 def _finding(one: Answered, known: Known, names: Names) -> Finding:
-    software = one.software or "?"
+    software = f" ({one.software})" if one.software else ""
     what = Text(
-        f"có thể là loa: trả lời SIP {one.status}, phần mềm {software}",
-        f"perhaps a loudspeaker: answers SIP {one.status}, software {software}",
+        f"có thể là loa: trả lời SIP {one.status}{software}",
+        f"perhaps a loudspeaker: answers SIP {one.status}{software}",
     )
     facts: dict[str, str | int | float | bool | list[str]] = {
         "host": one.host, "port": one.port, "status": one.status, "software": one.software,

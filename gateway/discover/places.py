@@ -17,10 +17,12 @@ MOST_HOSTS: Final = 4096  # of a network that is named: what is larger is no ham
 class Places:
     """`own` are addresses of ours to ask from, with the name of their interface. `networks` are asked host by host.
 
-    `too_large` and `public` are networks of ours that nobody has named and that are therefore left out.
+    `local` are the networks that `own` are in. `too_large` and `public` are networks of ours that nobody has named and
+    that are therefore left out.
     """
 
     own: tuple[tuple[str, IPv4Address], ...] = ()
+    local: tuple[IPv4Network, ...] = ()
     networks: tuple[IPv4Network, ...] = ()
     too_large: tuple[IPv4Network, ...] = ()
     public: tuple[IPv4Network, ...] = ()
@@ -57,6 +59,7 @@ def places_of(
             public.append(own.network)
     return Places(
         own=tuple((link.name, own.ip) for link, own in chosen),
+        local=tuple(own.network for _, own in chosen),
         networks=tuple(dict.fromkeys([*networks, *asked])),
         too_large=tuple(dict.fromkeys(too_large)),
         public=tuple(dict.fromkeys(public)),

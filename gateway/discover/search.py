@@ -87,7 +87,7 @@ class Search:
 
     async def _cameras(self, places: Places, names: dict[str, Names]) -> Result:
         found, left = await cameras.search(places.own, seconds=self.seconds, group=self.group)
-        return cameras.findings(found, self.known, names["camera"]), left
+        return cameras.findings(found, self.known, names["camera"], places.local), left
 
     async def _loudspeakers(self, places: Places, names: dict[str, Names]) -> Result:
         answered, left = await loudspeakers.search(places, port=self.sip_port)

@@ -17,7 +17,7 @@ from gateway.probes.serial.build import LIBRARY
 from gateway.probes.serial.instrument_map import read_instrument_map
 from gateway.probes.serial.settings import SerialBus, SerialInstrument
 
-_SHOWN: Final = frozenset({"port", "protocol", "baud", "parity", "address", "map"})
+_SHOWN: Final = frozenset({"port", "protocol", "baud", "address", "map"})
 _LISTEN_S: Final = 5.0  # a receiver speaks each second, a gauge each few
 _RUN_AGAIN: Final = Text(
     "nếu là đường RS-485: chạy lại với --scan-bus; nếu là modem: --ask-ports",
@@ -135,7 +135,13 @@ def _modem(one: Looked, names: Names) -> tuple[Text, Section]:
 
 def _section(bus: SerialBus, one: Looked, what: Text, *, whole: bool = True) -> Section:
     notes = [what, *([] if whole else [_WANTS_MAP]), *([] if one.port.is_stable else [_UNSTABLE])]
-    return Section(table="serial_bus", settings=bus, show=_SHOWN, notes=tuple(notes), whole=whole)
+    return Section(
+        table="serial_bus",
+        settings=bus,
+        show=_SHOWN | ({"parity"} if bus.protocol == "modbus-rtu" else set()),
+        notes=tuple(notes),
+        whole=whole,
+    )
 
 
 def _map_for(kinds: Iterable[str]) -> str:

@@ -22,10 +22,9 @@ _MOST_OPEN: Final = 4_096
 # Between a UART and its driver stand the kernel's own layers (serial-base, Linux 6.5 on).
 _LAYERS: Final = ("port", "ctrl")
 _NO_UART: Final = "0"  # PORT_UNKNOWN (linux/serial_core.h): a number that is kept for a port that is not there
-# USB drivers whose ports are modems', and CDC ACM, which modems and many a board use.
-_MODEM_DRIVERS: Final = frozenset(
-    {"option", "option1", "qcserial", "qcaux", "sierra", "ipw", "hso", "cdc_acm", "GobiSerial"}
-)
+# USB drivers whose ports are modems' alone. CDC ACM is not among them: LoRa concentrators and many a board use it, too,
+# and what an unasked AT does to their own protocol nobody knows.
+_MODEM_DRIVERS: Final = frozenset({"option", "option1", "qcserial", "qcaux", "sierra", "ipw", "hso", "GobiSerial"})
 _IMEI: Final = re.compile(r"[0-9]{14,17}")
 
 

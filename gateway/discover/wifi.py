@@ -103,7 +103,7 @@ def _finding(one: Network, known: Known, names: Names, own_way: str) -> Finding:
     loud = f"{one.signal_dbm:g} dBm" if one.signal_dbm is not None else f"{one.strength_percent or 0:g} %"
     what = Text(
         f"wifi {secured}, {one.points} điểm phát, sóng {loud}, nghe bằng {shown_text(one.radio)}",
-        f"wifi {secured}, {one.points} access points, {loud}, heard by {shown_text(one.radio)}",
+        f"wifi {secured}, access points: {one.points}, {loud}, heard by {shown_text(one.radio)}",
     )
     facts: dict[str, str | int | float | bool | list[str]] = {
         "ssid": one.ssid, "security": list(one.securities), "access_points": one.points, "radio": one.radio,

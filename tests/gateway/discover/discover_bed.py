@@ -79,7 +79,7 @@ def serving(
 
     async def work() -> None:
         stopped, loop = asyncio.Event(), asyncio.get_running_loop()
-        stops.append(lambda: loop.call_soon_threadsafe(stopped.set))  # type: ignore[arg-type, return-value]
+        stops.append(lambda: loop.call_soon_threadsafe(stopped.set))  # type: ignore[arg-type]
         async with servers():
             ready.set()
             await stopped.wait()

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from gateway.discover import cameras, loudspeakers
-from gateway.discover.finding import Family, Standing
+from gateway.discover.finding import Standing
 from gateway.discover.known import Known, Sections
 from gateway.discover.names import Names
 from gateway.discover.places import Places, places_of
@@ -91,7 +91,9 @@ async def test_a_camera_on_an_interface_is_found_and_written_with_its_service() 
     finally:
         transport.close()
     assert (len(found), left) == (1, [])
-    [said] = cameras.findings(found, Known(), Names())
+    [elsewhere] = cameras.findings(found, Known(), Names(), [IPv4Network("10.0.0.0/8")])
+    assert (elsewhere.standing, elsewhere.section) == (Standing.SEEN, None)
+    [said] = cameras.findings(found, Known(), Names(), [IPv4Network("127.0.0.0/8")])
     assert said.section is not None
     assert said.section.settings == Camera(name="cong-ubnd", host="127.0.0.1", onvif_port=8080)
     assert said.section.credentials == "camera-cong-ubnd"
@@ -286,4 +288,3 @@ def test_the_command_finds_the_hamlets_devices_writes_them_and_finds_nothing_new
         assert "nothing new" in run("--write", str(path))
         assert path.read_bytes() == after
     assert tomllib.loads(after.decode())["loudspeaker"][0]["sip"] == [{"host": ROUTER, "port": 5060}]
-    assert Family("camera") is Family.CAMERA
