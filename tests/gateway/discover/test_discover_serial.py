@@ -294,7 +294,9 @@ async def test_a_bus_is_not_asked_unless_ordered(made: MadeTree) -> None:
     assert "--scan-bus" in said([looked])[0][0].advice.vi
 
 
-@pytest.mark.parametrize("fault", [Fault.DEAD, Fault.FLIPPED, Fault.GARBAGE, Fault.HALF, Fault.WRONG_ADDRESS])
+@pytest.mark.parametrize(
+    "fault", [Fault.DEAD, Fault.FLIPPED, Fault.GARBAGE, Fault.HALF, Fault.WRONG_ADDRESS, Fault.WRONG_FUNCTION]
+)
 async def test_what_is_no_right_answer_is_no_instrument(fault: Fault) -> None:
     async with SerialBus([SimInstrument(2, [1], fault)]) as bus:
         assert await scan(bus.line.path, 3, answer_s=0.1, settings=((9600, "N"), (19_200, "N"))) is None
