@@ -15,6 +15,7 @@ import typer
 
 from gateway.assembly import key_path, spool_path
 from gateway.config import Config, read
+from gateway.discover.cli import discover_command
 from gateway.doctor.cli import doctor_command
 from gateway.provision.cli import provision_command
 from gateway.sources.chirpstack_events import MALFORMED
@@ -102,6 +103,7 @@ def spool(config: ConfigFile = None, json: AsJson = False) -> None:
 
 gateway_app.command("provision")(provision_command)
 gateway_app.command("doctor")(doctor_command)
+gateway_app.command("discover")(discover_command)
 
 
 @gateway_app.command()

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import locale
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Final
@@ -17,7 +14,8 @@ from gateway.clock import SystemClock
 from gateway.config import read
 from gateway.doctor.finding import Finding
 from gateway.doctor.walk import Walk
-from gateway.doctor.words import STATES, Language
+from gateway.doctor.words import STATES
+from gateway.language import Language, language_of_terminal
 from gateway.probes.outcome import State
 from wire.configuration import ConfigError
 from wire.logs import keep_quiet
@@ -46,15 +44,6 @@ def doctor_command(
         raise typer.Exit(_USAGE_ERROR) from error
     if bad:
         raise typer.Exit(1)
-
-
-def language_of_terminal() -> Language:
-    """English where the terminal says so by LC_ALL, LC_MESSAGES or LANG; Vietnamese else: it is an installer's tool."""
-    with contextlib.suppress(locale.Error):
-        locale.setlocale(locale.LC_MESSAGES, "")
-    names = (os.environ.get(name, "") for name in ("LC_ALL", "LC_MESSAGES", "LANG"))
-    first = next((name for name in names if name), "")
-    return Language.EN if first.startswith("en") else Language.VI
 
 
 async def _walk(walk: Walk, language: Language, *, json: bool) -> int:

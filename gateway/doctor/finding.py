@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gateway.doctor.words import REASONS, Language, Text
+from gateway.doctor.words import REASONS
+from gateway.language import Language, Text
 from gateway.probes.outcome import Reason, State
 
 

@@ -20,7 +20,8 @@ from gateway.assembly import configured_devices, key_path, spool_path
 from gateway.clock import Clock
 from gateway.config import Config
 from gateway.doctor.finding import Finding, of_reason
-from gateway.doctor.words import REASONS, Text
+from gateway.doctor.words import REASONS
+from gateway.language import Text
 from gateway.probes.build import build
 from gateway.probes.outcome import Reason, State
 from gateway.probes.probe import Probe

@@ -2,28 +2,10 @@
 
 from __future__ import annotations
 
-import enum
 from typing import Final, NamedTuple
 
+from gateway.language import Text
 from gateway.probes.outcome import Reason, State
-
-
-class Language(enum.StrEnum):
-    """In which language the doctor speaks."""
-
-    VI = "vi"
-    EN = "en"
-
-
-class Text(NamedTuple):
-    """One sentence in both languages."""
-
-    vi: str
-    en: str
-
-    def say(self, language: Language) -> str:
-        """Return it in one of them."""
-        return self.vi if language is Language.VI else self.en
 
 
 class Advice(NamedTuple):

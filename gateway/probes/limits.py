@@ -14,6 +14,7 @@ from gateway.probes.outcome import Reason
 
 MOST_BYTES: Final = 256 * 1024
 _DEEPEST: Final = 64
+_LONGEST_SHOWN: Final = 200
 # Cloud metadata services, and what else no device in a hamlet has (RFC 6890).
 _METADATA: Final = (ipaddress.ip_address("169.254.169.254"), ipaddress.ip_address("fd00:ec2::254"))
 
@@ -80,6 +81,11 @@ def parse_xml(data: bytes) -> ElementTree.Element:
 def _named(name: str) -> str:
     """Write a name as ElementTree does: `{namespace}local`."""
     return "{" + name if "}" in name else name
+
+
+def shown_text(text: str) -> str:
+    """Return a stranger's text as a terminal and a configuration file can bear it."""
+    return "".join(letter for letter in text if letter.isprintable() and letter not in '"\\')[:_LONGEST_SHOWN]
 
 
 async def refuse_inner_address(host: str, port: int) -> None:

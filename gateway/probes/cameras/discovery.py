@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 from xml.etree import ElementTree
 
 from gateway.probes.errors import ProbeError
-from gateway.probes.limits import parse_xml
+from gateway.probes.limits import parse_xml, shown_text
 
 GROUP: Final = ("239.255.255.250", 3702)
 _ADDRESSING: Final = "http://schemas.xmlsoap.org/ws/2004/08/addressing"
@@ -22,7 +22,6 @@ _DISCOVERY: Final = "http://schemas.xmlsoap.org/ws/2005/04/discovery"
 _MOST_FOUND: Final = 256
 _MOST_ANSWERS: Final = 2048
 _LARGEST: Final = 16 * 1024
-_LONGEST: Final = 200
 _PROBE: Final = (
     '<?xml version="1.0" encoding="UTF-8"?>'
     '<s:Envelope xmlns:s="http://www.w3.org/2003/05/soap-envelope" xmlns:a="{addressing}" xmlns:d="{discovery}"'
@@ -104,16 +103,11 @@ def _match(root: ElementTree.Element, message: str, host: str) -> Found | None:
         except ValueError:
             continue
         if parts.scheme == "http":
-            port, path = named, _shown(parts.path) or path
+            port, path = named, shown_text(parts.path) or path
             break
     return Found(host=host, port=port, path=path, name=_scope(scopes, "name"), hardware=_scope(scopes, "hardware"))
 
 
 def _scope(scopes: list[str], kind: str) -> str:
     start = f"onvif://www.onvif.org/{kind}/"
-    return next((_shown(unquote(one.removeprefix(start))) for one in scopes if one.startswith(start)), "")
-
-
-def _shown(text: str) -> str:
-    """Return text that a terminal and a configuration file can bear."""
-    return "".join(letter for letter in text if letter.isprintable() and letter not in '"\\')[:_LONGEST]
+    return next((shown_text(unquote(one.removeprefix(start))) for one in scopes if one.startswith(start)), "")

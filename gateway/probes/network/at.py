@@ -16,6 +16,7 @@ _MOST_KEPT: Final = 16
 _CODE: Final = re.compile(r"\+CM[ES] ERROR: ?(.{0,60})")
 _NEWS: Final = re.compile(r"([+^*%#][A-Z0-9]{1,16})")
 _NEWS_WORDS: Final = frozenset({"RING", "RDY", "READY", "SMS READY", "SMS DONE", "PB DONE", "CALL READY", "NO CARRIER"})
+_WORD: Final = re.compile(r"[A-Za-z0-9 _./-]{2,40}")
 _REFUSALS: Final = frozenset({"ERROR", "COMMAND NOT SUPPORT"})
 
 
@@ -92,6 +93,12 @@ class Exchange:
     def _keep(self, kept: list[str], line: str) -> None:
         if len(kept) < _MOST_KEPT:
             kept.append(line)
+
+
+def word_of(reply: Reply) -> str:
+    """Return a maker's or a model's name, "" where what was answered is none."""
+    words = [line for line in reply.lines if _WORD.fullmatch(line)]
+    return words[-1] if words else ""
 
 
 def fields_of(line: str) -> list[str]:

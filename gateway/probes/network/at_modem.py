@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from gateway.probes.errors import ProbeError
-from gateway.probes.network.at import Exchange, Flood, Reply, fields_of, number
+from gateway.probes.network.at import Exchange, Flood, Reply, fields_of, number, word_of
 from gateway.probes.network.layer import OK, Layer
 from gateway.probes.network.mobile import Registration, Told
 from gateway.probes.network.signal import UNKNOWN, Signal, generation_of, read_cesq, read_cpsi, read_csq, read_qeng
@@ -145,7 +145,7 @@ class AtModem:
     async def _told(self, port: _Port) -> Told:
         facts: dict[str, Fact] = {}
         lines: dict[str, Fact] = {}
-        maker, model = await _word(port, "AT+CGMI"), await _word(port, "AT+CGMM")
+        maker, model = word_of(await port.ask("AT+CGMI")), word_of(await port.ask("AT+CGMM"))
         facts["maker"], facts["model"], facts["lines"] = maker, model, lines
         sim = await _sim(port)
         if sim.state is not State.OK:
@@ -233,12 +233,6 @@ async def _greet(port: _Port) -> None:
     await port.quiet()
     await port.ask("AT+CMEE=1")  # errors by number
     await port.ask("AT+COPS=3,2")  # operators by number: names differ between firmwares
-
-
-async def _word(port: _Port, command: str) -> str:
-    reply = await port.ask(command)
-    words = [line for line in reply.lines if re.fullmatch(r"[A-Za-z0-9 _./-]{2,40}", line)]
-    return words[-1] if words else ""
 
 
 async def _sim(port: _Port) -> Layer:

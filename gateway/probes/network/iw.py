@@ -37,8 +37,8 @@ class Iw:
         radio = self.settings.radio
         if find_outlet(radio) is None:
             raise ProbeError(Reason.NO_EQUIPMENT, f"there is no radio {radio}: `iw dev` lists them")
-        cell = strongest(read_scan(await self._said("dev", radio, "scan")), self.settings.ssid)
-        joined = read_link(await self._said("dev", radio, "link"))
+        cell = strongest(read_scan(await say(self.program, "dev", radio, "scan")), self.settings.ssid)
+        joined = read_link(await say(self.program, "dev", radio, "link"))
         facts: dict[str, Fact] = {}
         if joined is None:
             associated = Layer.failed(Reason.NO_ASSOCIATION, f"{radio} is in no network")
@@ -46,36 +46,37 @@ class Iw:
             associated = Layer.failed(Reason.MISCONFIGURED, f"{radio} is in another network than {self.settings.ssid}")
         else:
             associated = OK
-            counted = read_station(await self._said("dev", radio, "station", "dump"))
+            counted = read_station(await say(self.program, "dev", radio, "station", "dump"))
             if counted is not None:
                 facts = {"sent_packets": counted[0], "failed_packets": counted[1]}
             if cell is not None and joined.signal_dbm is not None and joined.bssid == cell.bssid:
                 cell = replace(cell, signal_dbm=joined.signal_dbm)
         yield Visit(cell=cell, associated=associated, facts=facts)
 
-    async def _said(self, *words: str) -> str:
-        """Return what iw prints; raises ProbeError."""
-        program = shutil.which(self.program, path=_PATH)
-        if program is None:
-            raise ProbeError(Reason.NO_EQUIPMENT, "iw is not installed")
-        child = await asyncio.create_subprocess_exec(
-            program, *words, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
-        )
-        assert child.stdout is not None  # noqa: S101  # asked for above
-        try:
-            async with asyncio.timeout(_SCAN_S):
-                text = (await read_capped(child.stdout)).decode("utf-8", "replace")
-                code = await child.wait()
-        except TimeoutError as error:
-            raise ProbeError(Reason.PROBE_ERROR, f"iw {words[-1]} takes longer than {_SCAN_S:g} s") from error
-        finally:
-            if child.returncode is None:
-                with suppress(ProcessLookupError):
-                    child.kill()
-                await child.wait()
-        if code == 0:
-            return text
-        if _NOT_PERMITTED in text:
-            raise ProbeError(Reason.NO_PERMISSION, f"iw {words[-1]} needs CAP_NET_ADMIN")
-        reason = Reason.NO_EQUIPMENT if _NO_SUCH_DEVICE in text else Reason.PROBE_ERROR
-        raise ProbeError(reason, f"iw {words[-1]}: {text.strip():.120}")
+
+async def say(program: str, *words: str) -> str:
+    """Return what iw prints; raises ProbeError. `program` is found on the path."""
+    found = shutil.which(program, path=_PATH)
+    if found is None:
+        raise ProbeError(Reason.NO_EQUIPMENT, "iw is not installed")
+    child = await asyncio.create_subprocess_exec(
+        found, *words, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    assert child.stdout is not None  # noqa: S101  # asked for above
+    try:
+        async with asyncio.timeout(_SCAN_S):
+            text = (await read_capped(child.stdout)).decode("utf-8", "replace")
+            code = await child.wait()
+    except TimeoutError as error:
+        raise ProbeError(Reason.PROBE_ERROR, f"iw {words[-1]} takes longer than {_SCAN_S:g} s") from error
+    finally:
+        if child.returncode is None:
+            with suppress(ProcessLookupError):
+                child.kill()
+            await child.wait()
+    if code == 0:
+        return text
+    if _NOT_PERMITTED in text:
+        raise ProbeError(Reason.NO_PERMISSION, f"iw {words[-1]} needs CAP_NET_ADMIN")
+    reason = Reason.NO_EQUIPMENT if _NO_SUCH_DEVICE in text else Reason.PROBE_ERROR
+    raise ProbeError(reason, f"iw {words[-1]}: {text.strip():.120}")

@@ -20,6 +20,7 @@ _MODEM: Final = f"{_NAME}.Modem"
 _3GPP: Final = f"{_MODEM}.Modem3gpp"
 _SIGNAL: Final = f"{_MODEM}.Signal"
 _REFRESH_S: Final = 30
+_MOST_MODEMS: Final = 16
 
 # MMModemState, MMModemStateFailedReason, MMModem3gppRegistrationState, MMModemAccessTechnology.
 _FAILED, _LOCKED, _DISABLED = -1, 2, (3, 4)
@@ -65,6 +66,41 @@ class ModemManager:
             if properties and (not self.port or self.port == properties.get("PrimaryPort")):
                 return path, _table(interfaces)
         raise ProbeError(Reason.NO_EQUIPMENT, f"ModemManager has no modem {self.port}: `mmcli -L` lists them")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Present:
+    """A modem that ModemManager drives: its primary port, and all its ports by their names in /dev and `ip link`."""
+
+    port: str
+    maker: str
+    model: str
+    operator: str
+    ports: frozenset[str]
+
+
+async def present(bus: str | None = None) -> list[Present]:
+    """Return the modems that there are; raises ProbeError. What names a person, IMEI and number, is not read."""
+    async with connected(_NAME, bus) as service:
+        try:
+            found = (await service.call(_ROOT, "org.freedesktop.DBus.ObjectManager", "GetManagedObjects"))[0]
+        except Refused as refused:
+            raise ProbeError(Reason.PROBE_ERROR, str(refused)) from refused
+    interfaces = [_table(one) for one in list(_table(found).values())[:_MOST_MODEMS]]
+    return [_present(one) for one in interfaces if _table(one.get(_MODEM))]
+
+
+def _present(interfaces: Mapping[str, object]) -> Present:
+    modem, network = _table(interfaces.get(_MODEM)), _table(interfaces.get(_3GPP))
+    ports = modem.get("Ports")
+    names = {_text(one[0]) for one in (ports if isinstance(ports, list) else []) if isinstance(one, list) and one}
+    return Present(
+        port=_text(modem.get("PrimaryPort")),
+        maker=_text(modem.get("Manufacturer")),
+        model=_text(modem.get("Model")),
+        operator=_text(network.get("OperatorName")),
+        ports=frozenset(names | {_text(modem.get("PrimaryPort"))}) - {""},
+    )
 
 
 def told_of(interfaces: Mapping[str, object]) -> Told:

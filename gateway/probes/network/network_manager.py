@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
@@ -26,10 +26,13 @@ _DEVICE: Final = f"{_NAME}.Device"
 _WIRELESS: Final = f"{_DEVICE}.Wireless"
 _POINT: Final = f"{_NAME}.AccessPoint"
 _MOST_POINTS: Final = 128
+_MOST_DEVICES: Final = 64
 
-# NM80211ApFlags, NM80211ApSecurityFlags, NMDeviceType, NMDeviceState, NMDeviceStateReason.
+# NM80211ApFlags, NM80211ApSecurityFlags, NMDeviceType, NM80211Mode, NMDeviceState,
+# NMDeviceStateReason.
 _PRIVACY, _PSK, _ENTERPRISE, _SAE, _OWE = 0x1, 0x100, 0x200 | 0x2000, 0x400, 0x800 | 0x1000
 _WIFI_DEVICE: Final = 2
+_ACCESS_POINT: Final = 3
 _UNMANAGED, _UNAVAILABLE, _IP_CONFIG, _ACTIVATED, _FAILED = 10, 20, 70, 100, 120
 _NO_SECRETS: Final = 7
 # Beside the way out that the machine has: its default route keeps the lower metric.
@@ -88,21 +91,7 @@ class NetworkManager:
 
     async def _look(self, service: Service, device: str) -> tuple[str | None, Cell | None]:
         """Scan, and return the best access point of the network."""
-        before = (await service.properties(device, _WIRELESS)).get("LastScan")
-        with suppress(Refused):  # one has just been made: its list is as good
-            await service.call(device, _WIRELESS, "RequestScan", "a{sv}", {})
-            ends_at = time.monotonic() + self.scan_s
-            while time.monotonic() < ends_at:
-                if (await service.properties(device, _WIRELESS)).get("LastScan") != before:
-                    break
-                await asyncio.sleep(self.poll_s)
-        points = (await service.call(device, _WIRELESS, "GetAllAccessPoints"))[0]
-        cells: dict[str, Cell] = {}
-        for point in (points if isinstance(points, list) else [])[:_MOST_POINTS]:
-            with suppress(Refused):  # it has gone since
-                cell = _cell(dict(await service.properties(str(point), _POINT)))
-                if cell.ssid == self.settings.ssid:
-                    cells[str(point)] = cell
+        cells = await _scanned(service, device, scan_s=self.scan_s, poll_s=self.poll_s)
         best = strongest(cells.values(), self.settings.ssid)
         return next((path for path, cell in cells.items() if cell is best), None), best
 
@@ -129,6 +118,63 @@ class NetworkManager:
         except Refused as refused:
             return active, Layer.failed(Reason.NO_ASSOCIATION, str(refused))
         return active, Layer.failed(Reason.NO_ASSOCIATION, f"not taken within {self.settings.join_s:g} s")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What one radio hears. `problem` is why it hears nothing, Reason.NONE where it does."""
+
+    radio: str
+    cells: tuple[Cell, ...] = ()
+    problem: Reason = Reason.NONE
+    explanation: str = ""
+
+
+async def surroundings(bus: str | None = None, *, scan_s: float = 8.0, poll_s: float = 0.25) -> list[Surroundings]:
+    """Return what each wifi radio hears; raises ProbeError. Nothing is joined, nothing is left."""
+    async with connected(_NAME, bus) as service:
+        try:
+            devices = (await service.call(_ROOT, _NAME, "GetDevices"))[0]
+            named = [str(one) for one in (devices if isinstance(devices, list) else [])[:_MOST_DEVICES]]
+            known = [(one, await service.properties(one, _DEVICE)) for one in named]
+            radios = [(one, table) for one, table in known if table.get("DeviceType") == _WIFI_DEVICE]
+            return [await _heard_by(service, one, table, scan_s=scan_s, poll_s=poll_s) for one, table in radios]
+        except Refused as refused:
+            raise ProbeError(Reason.PROBE_ERROR, str(refused)) from refused
+
+
+async def _heard_by(
+    service: Service, device: str, known: Mapping[str, object], *, scan_s: float, poll_s: float
+) -> Surroundings:
+    radio = str(known.get("Interface", ""))[:15]
+    if known.get("State") == _UNMANAGED:
+        why = f"NetworkManager has been told to leave {radio} alone"
+        return Surroundings(radio=radio, problem=Reason.MISCONFIGURED, explanation=why)
+    if known.get("State") == _UNAVAILABLE:
+        why = f"{radio} is switched off: `rfkill list` says by what"
+        return Surroundings(radio=radio, problem=Reason.NO_EQUIPMENT, explanation=why)
+    if (await service.properties(device, _WIRELESS)).get("Mode") == _ACCESS_POINT:
+        return Surroundings(radio=radio, problem=Reason.BUSY, explanation=f"{radio} is an access point itself")
+    cells = await _scanned(service, device, scan_s=scan_s, poll_s=poll_s)
+    return Surroundings(radio=radio, cells=tuple(cells.values()))
+
+
+async def _scanned(service: Service, device: str, *, scan_s: float, poll_s: float) -> dict[str, Cell]:
+    """Scan, and return what is heard by its path."""
+    before = (await service.properties(device, _WIRELESS)).get("LastScan")
+    with suppress(Refused):  # one has just been made: its list is as good
+        await service.call(device, _WIRELESS, "RequestScan", "a{sv}", {})
+        ends_at = time.monotonic() + scan_s
+        while time.monotonic() < ends_at:
+            if (await service.properties(device, _WIRELESS)).get("LastScan") != before:
+                break
+            await asyncio.sleep(poll_s)
+    points = (await service.call(device, _WIRELESS, "GetAllAccessPoints"))[0]
+    cells: dict[str, Cell] = {}
+    for point in (points if isinstance(points, list) else [])[:_MOST_POINTS]:
+        with suppress(Refused):  # it has gone since
+            cells[str(point)] = _cell(dict(await service.properties(str(point), _POINT)))
+    return cells
 
 
 def connection_of(settings: Wifi, cell: Cell, password: str) -> dict[str, dict[str, Variant]]:

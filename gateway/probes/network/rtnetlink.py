@@ -19,7 +19,7 @@ from gateway.probes.outcome import Reason
 _GETLINK, _GETADDR, _GETROUTE, _GETNEIGH = 18, 22, 26, 30
 _REQUEST_DUMP: Final = 0x301
 _DONE, _ERROR = 3, 2
-_IFF_UP, _IFF_LOOPBACK, _IFF_LOWER_UP = 0x1, 0x8, 0x10000
+_IFF_UP, _IFF_LOOPBACK, _IFF_POINT_TO_POINT, _IFF_NO_ARP, _IFF_LOWER_UP = 0x1, 0x8, 0x10, 0x80, 0x10000
 _MAIN_TABLE, _UNICAST = 254, 1
 _LINK_LOCAL: Final = ipaddress.ip_network("169.254.0.0/16")  # RFC 3927: what a machine gives itself without DHCP
 _MOST_MESSAGES: Final = 256
@@ -31,13 +31,17 @@ INCOMPLETE, REACHABLE, STALE, DELAY, PROBE, FAILED, NO_ARP, PERMANENT = (1 << bi
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """One interface. `carrier` is what the hardware says: a cable, an association, a bearer."""
+    """One interface. `carrier` is what the hardware says: a cable, an association, a bearer.
+
+    `neighbours`: others are on it beside its far end; ppp, a tunnel and a modem's raw-IP interface have none.
+    """
 
     index: int
     name: str
     up: bool
     carrier: bool
     loopback: bool
+    neighbours: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,9 @@ class Outlet:
 def find_outlet(interface: str = "") -> Outlet | None:
     """Return the outlet of an interface, or the one of the best default route; None where there is no such link."""
     links = {link.index: link for link in _links()}
-    addresses = _addresses()
+    addresses: dict[int, tuple[str, ...]] = {}
+    for index, address in _addresses():
+        addresses[index] = (*addresses.get(index, ()), str(address.ip))
     routes = sorted(_default_routes())  # by metric
     if not interface:
         for _, index, gateway in routes:
@@ -76,6 +82,12 @@ def find_outlet(interface: str = "") -> Outlet | None:
     return best
 
 
+def own_addresses() -> list[tuple[Link, ipaddress.IPv4Interface]]:
+    """Return each of our IPv4 addresses with its link and its network, link-local ones left out."""
+    links = {link.index: link for link in _links()}
+    return [(links[index], address) for index, address in _addresses() if index in links]
+
+
 def neighbour_state(index: int, address: str) -> int:
     """Return what the kernel believes of a neighbour; 0 where it has not asked yet."""
     for body in _dump(_GETNEIGH, struct.pack("=BxxxiHBB", socket.AF_INET, 0, 0, 0, 0)):
@@ -89,18 +101,24 @@ def _links() -> Iterator[Link]:
     for body in _dump(_GETLINK, struct.pack("=BxHiII", socket.AF_UNSPEC, 0, 0, 0, 0)):
         index, flags = struct.unpack_from("=iI", body, 4)
         name = _attributes(body[16:]).get(3, b"").rstrip(b"\0").decode("utf-8", "replace")
-        yield Link(index, name, bool(flags & _IFF_UP), bool(flags & _IFF_LOWER_UP), bool(flags & _IFF_LOOPBACK))
+        yield Link(
+            index,
+            name,
+            up=bool(flags & _IFF_UP),
+            carrier=bool(flags & _IFF_LOWER_UP),
+            loopback=bool(flags & _IFF_LOOPBACK),
+            neighbours=not flags & (_IFF_POINT_TO_POINT | _IFF_NO_ARP),
+        )
 
 
-def _addresses() -> dict[int, tuple[str, ...]]:
-    found: dict[int, tuple[str, ...]] = {}
+def _addresses() -> Iterator[tuple[int, ipaddress.IPv4Interface]]:
+    """Yield interface index, address with its prefix."""
     for body in _dump(_GETADDR, struct.pack("=BBBBI", socket.AF_INET, 0, 0, 0, 0)):
-        index = struct.unpack_from("=I", body, 4)[0]
+        prefix, index = body[1], struct.unpack_from("=I", body, 4)[0]
         attributes = _attributes(body[8:])
         text = _text(attributes.get(2, attributes.get(1)))  # IFA_LOCAL, else IFA_ADDRESS
         if text and ipaddress.ip_address(text) not in _LINK_LOCAL:
-            found[index] = (*found.get(index, ()), text)
-    return found
+            yield index, ipaddress.IPv4Interface(f"{text}/{prefix}")
 
 
 def _default_routes() -> Iterator[tuple[int, int, str]]:

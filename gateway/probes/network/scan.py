@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 _MOST_CELLS: Final = 256
+_MOST_RADIOS: Final = 16
 _CELL: Final = re.compile(r"BSS ([0-9a-f]{2}(?::[0-9a-f]{2}){5})\b")
 _SIGNAL: Final = re.compile(r"signal:\s*(-?[0-9]{1,3}(?:\.[0-9]+)?) dBm")
 _LINK_SIGNAL: Final = re.compile(r"signal:\s*(-?[0-9]{1,3})\b")
@@ -55,6 +56,20 @@ def read_scan(text: str) -> list[Cell]:
     """Read `iw dev <radio> scan`."""
     pieces = re.split(r"(?m)^(?=BSS [0-9a-f]{2}:)", text)
     return [cell for piece in pieces[: _MOST_CELLS + 1] if (cell := _cell(piece)) is not None]
+
+
+def read_radios(text: str) -> list[tuple[str, str]]:
+    """Read `iw dev`: each interface and its type, "managed" for a client, "AP" for an access point."""
+    pieces = re.split(r"(?m)^\s*(?=Interface )", text)
+    found = []
+    for piece in pieces[: _MOST_RADIOS + 1]:
+        name, kind = (
+            re.match(r"Interface (\S{1,15})$", piece, re.MULTILINE),
+            re.search(r"(?m)^\s*type (.{1,30})$", piece),
+        )
+        if name is not None:
+            found.append((name[1], kind[1].strip() if kind else ""))
+    return found
 
 
 def read_link(text: str) -> Association | None:

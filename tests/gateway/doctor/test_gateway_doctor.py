@@ -18,7 +18,8 @@ from gateway.assembly import assemble
 from gateway.clock import SystemClock
 from gateway.config import read
 from gateway.doctor import walk as walk_module
-from gateway.doctor.words import REASONS, STATES, Language
+from gateway.doctor.words import REASONS, STATES
+from gateway.language import Language, language_of_terminal
 from gateway.probes.errors import ProbeError
 from gateway.probes.outcome import Outcome, Reason, State
 from gateway.status import ProbeWord, StatusFile, running
@@ -147,8 +148,6 @@ def test_a_configuration_that_cannot_be_read_ends_in_one_line(tmp_path: Path) ->
 
 
 def test_the_terminal_decides_where_nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    from gateway.doctor.cli import language_of_terminal
-
     for name in ("LC_ALL", "LC_MESSAGES", "LANG"):
         monkeypatch.delenv(name, raising=False)
     assert language_of_terminal() is Language.VI

@@ -1,0 +1,1 @@
+"""Finds what a hamlet has: cameras, loudspeakers, serial devices, modems and wifi, and writes their configuration."""
