@@ -9,6 +9,7 @@ import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 
+from tests.hub_database import database, dsn, postgres  # noqa: F401 - here once: each place would have its own server
 from tests.real_mosquitto import MISSING, PROGRAM, Mosquitto
 
 # Shared machines stall: a slow example is no failure, and no test here asserts a time.

@@ -30,7 +30,6 @@ from tests.faults.gateway_broken import Switch
 from tests.faults.harness import Case, end, environment, seed, trials
 from tests.faults.hub_world import stored_batches, until
 from tests.faults.network_namespace import MISSING, Cable
-from tests.hub.conftest import dsn, postgres  # noqa: F401 - fixtures
 from tests.real_mosquitto import Mosquitto
 
 pytestmark = [pytest.mark.mosquitto, pytest.mark.postgres]
@@ -116,7 +115,7 @@ class SlowGateway:
 
 
 async def drain_slowly(
-    case: Case, folder: Path, dsn: str, broker: Mosquitto, cable: Cable, switch: Switch = Switch.NONE  # noqa: F811
+    case: Case, folder: Path, dsn: str, broker: Mosquitto, cable: Cable, switch: Switch = Switch.NONE
 ) -> Seen:  # fmt: skip
     broker.options = [f"listener {broker.port} {cable.near}", "allow_anonymous true", "max_queued_messages 0"]
     broker.restart()
@@ -168,7 +167,7 @@ def said(seen: Seen) -> str:
 
 
 async def test_a12_on_a_slow_line_alarms_overtake_the_backlog_that_fills_it(
-    tmp_path: Path, dsn: str, mosquitto: Mosquitto, cable: Cable  # noqa: F811
+    tmp_path: Path, dsn: str, mosquitto: Mosquitto, cable: Cable
 ) -> None:  # fmt: skip
     case = Case(id="A12-line", seed=seed(1212))
     seen = await drain_slowly(case, tmp_path, dsn, mosquitto, cable)
@@ -180,7 +179,7 @@ async def test_a12_on_a_slow_line_alarms_overtake_the_backlog_that_fills_it(
 
 
 async def test_a12_fails_when_a_window_of_backlog_is_put_on_the_line_at_once(
-    tmp_path: Path, dsn: str, mosquitto: Mosquitto, cable: Cable  # noqa: F811
+    tmp_path: Path, dsn: str, mosquitto: Mosquitto, cable: Cable
 ) -> None:  # fmt: skip
     case = Case(id="A12-line-broken:no_pace", seed=seed(1212))
     seen = await drain_slowly(case, tmp_path, dsn, mosquitto, cable, Switch.NO_PACE)

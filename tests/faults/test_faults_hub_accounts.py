@@ -16,9 +16,9 @@ from hub.store.deliveries import Delivery
 from hub.store.gaps import list_gaps
 from tests.faults import harness, hub_broken
 from tests.faults.hub_world import HubProcess, home_below, stored_batches, until
-from tests.hub.conftest import database, dsn, enrol, postgres  # noqa: F401 - fixtures
 from tests.hub.ingest.running import station
 from tests.hub.written import Log, gap, series
+from tests.hub_database import enrol
 from tests.real_mosquitto import Mosquitto
 from wire.identity import GatewayId
 
@@ -65,12 +65,12 @@ def claimed(told: Delivery) -> set[int]:
     return set(range(1, highest + 1)) - missing
 
 
-async def explained(database: Database, gateway: str) -> set[int]:  # noqa: F811
+async def explained(database: Database, gateway: str) -> set[int]:
     [ledger] = await list_gaps(database, gateway=gateway)
     return {seq for one in ledger.accounts if one.first and one.last for seq in range(one.first, one.last + 1)}
 
 
-async def deliver_outages(case: harness.Case, database: Database) -> None:  # noqa: F811
+async def deliver_outages(case: harness.Case, database: Database) -> None:
     """Deliver one outage a trial; what is claimed and neither here nor explained is lost, what is stuck is noted."""
     chance, store = case.random, BatchStore(database)
     for trial in range(case.trials):
@@ -93,14 +93,14 @@ async def deliver_outages(case: harness.Case, database: Database) -> None:  # no
         case.reached["late"] += len(late)
 
 
-async def test_gaps_are_accounted_for_in_any_order_of_arrival(database: Database) -> None:  # noqa: F811
+async def test_gaps_are_accounted_for_in_any_order_of_arrival(database: Database) -> None:
     case = harness.Case(id="gaps", seed=harness.seed(4), trials=harness.trials(QUICK))
     await deliver_outages(case, database)
     case.close(points=["late"])
 
 
 async def test_gaps_fail_when_accounts_are_ignored(
-    database: Database, monkeypatch: pytest.MonkeyPatch  # noqa: F811
+    database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # fmt: skip
     hub_broken.accounts_ignored(monkeypatch.setattr)
     case = harness.Case(id="gaps-broken-accounts_ignored", seed=4, trials=2)
@@ -110,7 +110,7 @@ async def test_gaps_fail_when_accounts_are_ignored(
 
 
 async def test_gaps_fail_when_the_watermark_passes_holes(
-    database: Database, monkeypatch: pytest.MonkeyPatch  # noqa: F811
+    database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # fmt: skip
     hub_broken.holes_passed(monkeypatch.setattr)
     case = harness.Case(id="gaps-broken-holes_passed", seed=4, trials=2)
@@ -125,14 +125,14 @@ async def test_gaps_fail_when_the_watermark_passes_holes(
 @pytest.mark.mosquitto
 @pytest.mark.parametrize("point", [Point.BEFORE_COMMIT, Point.AFTER_COMMIT])
 async def test_a_gap_is_accounted_for_once_when_the_hub_dies_around_its_commit(
-    tmp_path: Path, dsn: str, mosquitto: Mosquitto, point: Point  # noqa: F811
+    tmp_path: Path, dsn: str, mosquitto: Mosquitto, point: Point
 ) -> None:  # fmt: skip
     case = harness.Case(id=f"gaps-{point}", seed=harness.seed(4), trials=1)
     log = Log(GatewayId("gw-a"))
     batches = log.many(6)
     tells = log.seal(series(1), events=[gap(log.epoch, 3, 5, readings=9)])
     hub = HubProcess(home_below(tmp_path, "hub"), dsn, mosquitto.port)
-    async with open_database(dsn, pool_size=2) as database:  # noqa: F811
+    async with open_database(dsn, pool_size=2) as database:
         await enrol(database, log)
     try:
         async with station(log.gateway, mosquitto.port, hub.key.public.verifier()) as gateway:

@@ -19,9 +19,9 @@ from hub.store.database import Database
 from hub.store.incidents import IncidentKind, list_incidents
 from tests.faults import harness, hub_broken
 from tests.faults.hub_world import home_below, running_hub, stored_batches, until
-from tests.hub.conftest import database, dsn, enrol, postgres  # noqa: F401 - fixtures
 from tests.hub.ingest.running import station
 from tests.hub.written import Log, series
+from tests.hub_database import enrol
 from tests.real_mosquitto import Mosquitto
 from wire.identity import GatewayId
 from wire.keys import Verifier
@@ -52,12 +52,12 @@ _DERIVED: Final = "truncate batch, observation, delivery, source_tally, datastre
 schedules = st.lists(st.lists(st.integers(0, len(_BATCHES) - 1), min_size=1, max_size=12), max_size=6)
 
 
-async def tables(database: Database) -> list[Any]:  # noqa: F811
+async def tables(database: Database) -> list[Any]:
     async with database.connection() as connection:
         return [await (await connection.execute(query.encode())).fetchall() for query in _TABLES]
 
 
-async def deliver(database: Database, schedule: list[list[int]]) -> list[Any]:  # noqa: F811
+async def deliver(database: Database, schedule: list[list[int]]) -> list[Any]:
     """Bring batches over admit and the store into empty tables; what an ack was lost for comes again at the end."""
     async with database.connection() as connection:
         await connection.execute(_DERIVED)
@@ -74,7 +74,7 @@ def _chosen(group: list[int]) -> list[Admitted]:
 
 
 @pytest.mark.postgres
-async def test_b10_any_order_any_repetition_gives_the_tables_of_the_clean_run(database: Database) -> None:  # noqa: F811
+async def test_b10_any_order_any_repetition_gives_the_tables_of_the_clean_run(database: Database) -> None:
     await enrol(database, *_LOGS)
     everything = list(range(len(_BATCHES)))
     clean = await deliver(database, [[at] for at in everything])
@@ -98,7 +98,7 @@ async def test_b10_any_order_any_repetition_gives_the_tables_of_the_clean_run(da
 
 @pytest.mark.postgres
 async def test_b10_fails_without_the_dedup_key(
-    database: Database, monkeypatch: pytest.MonkeyPatch  # noqa: F811
+    database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # fmt: skip
     await enrol(database, *_LOGS)
     everything = list(range(len(_BATCHES)))
@@ -151,7 +151,7 @@ def test_b11_fails_when_the_signature_is_not_checked(monkeypatch: pytest.MonkeyP
 @pytest.mark.mosquitto
 @pytest.mark.postgres
 async def test_b11_poison_is_parked_its_sender_told_why_and_the_queue_moves(
-    tmp_path: Path, dsn: str, mosquitto: Mosquitto  # noqa: F811
+    tmp_path: Path, dsn: str, mosquitto: Mosquitto
 ) -> None:  # fmt: skip
     log = Log(GatewayId("gw-a"))
     case = harness.Case(id="B11-poison", seed=harness.seed(11), trials=1)
@@ -185,7 +185,7 @@ async def test_b11_poison_is_parked_its_sender_told_why_and_the_queue_moves(
 # ---- B12
 
 
-async def send_a_second_content(case: harness.Case, tmp_path: Path, dsn: str, mosquitto: Mosquitto) -> None:  # noqa: F811
+async def send_a_second_content(case: harness.Case, tmp_path: Path, dsn: str, mosquitto: Mosquitto) -> None:
     """Bring two contents under one number: the first must stay, the second must be evidence, an alarm, and told."""
     first = Log(GatewayId("gw-a"))
     second = first.fork()
@@ -216,7 +216,7 @@ async def send_a_second_content(case: harness.Case, tmp_path: Path, dsn: str, mo
 @pytest.mark.mosquitto
 @pytest.mark.postgres
 async def test_b12_a_second_content_is_kept_as_evidence_and_counted_for_the_alarm(
-    tmp_path: Path, dsn: str, mosquitto: Mosquitto  # noqa: F811
+    tmp_path: Path, dsn: str, mosquitto: Mosquitto
 ) -> None:  # fmt: skip
     case = harness.Case(id="B12", seed=harness.seed(12), trials=1)
     await send_a_second_content(case, tmp_path, dsn, mosquitto)
@@ -226,7 +226,7 @@ async def test_b12_a_second_content_is_kept_as_evidence_and_counted_for_the_alar
 @pytest.mark.mosquitto
 @pytest.mark.postgres
 async def test_b12_fails_when_only_numbers_are_compared(
-    tmp_path: Path, dsn: str, mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch  # noqa: F811
+    tmp_path: Path, dsn: str, mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # fmt: skip
     hub_broken.content_ignored(monkeypatch.setattr)
     case = harness.Case(id="B12-broken-content_ignored", seed=12, trials=1)

@@ -19,9 +19,9 @@ import pytest
 from hub.ingest.admit import Refused, admit
 from tests.faults import harness
 from tests.faults.hub_world import home_below, running_hub, stored_batches, until
-from tests.hub.conftest import database, dsn, enrol, postgres  # noqa: F401 - fixtures
 from tests.hub.ingest.running import station
 from tests.hub.written import Log
+from tests.hub_database import enrol
 from tests.real_mosquitto import Mosquitto
 from wire import batch as batch_room
 from wire import dsse
@@ -148,7 +148,7 @@ def test_g5_fails_when_nothing_stops_the_inflating(tmp_path: Path) -> None:
 @pytest.mark.mosquitto
 @pytest.mark.postgres
 async def test_g5_a_gateway_that_sends_bombs_is_told_and_its_good_batches_are_stored(
-    tmp_path: Path, dsn: str, mosquitto: Mosquitto  # noqa: F811
+    tmp_path: Path, dsn: str, mosquitto: Mosquitto
 ) -> None:  # fmt: skip
     case = harness.Case(id="G5-wire", seed=harness.seed(55))
     log = Log(GatewayId("gw-a"))

@@ -11,7 +11,6 @@ import pytest
 from gateway.delivery.client import Delivery
 from tests.faults import harness
 from tests.faults.hub_world import HubProcess, enrol, field_gateway, gateway_config, home_below, stored_readings, until
-from tests.hub.conftest import dsn, postgres  # noqa: F401 - fixtures
 from tests.real_mosquitto import Mosquitto
 from wire.mqtt import Broker, Link, Terms
 from wire.topics import Subject, every_gateway
@@ -21,7 +20,7 @@ HUB_CLIENT_ID = "xom-hub"
 BATCHES = 16  # a full window: as much as a gateway ever leaves with the broker alone
 
 
-async def kill_the_broker(case: harness.Case, dsn: str, tmp_path: Path, mosquitto: Mosquitto) -> None:  # noqa: F811
+async def kill_the_broker(case: harness.Case, dsn: str, tmp_path: Path, mosquitto: Mosquitto) -> None:
     """Leave a window of batches with the broker alone, kill it, bring everything back, and ask the oracle."""
     hub = HubProcess(home_below(tmp_path, "hub"), dsn, mosquitto.port)
     config = gateway_config(tmp_path, "gw-a", mosquitto.port, hub.key.public)
@@ -49,7 +48,7 @@ async def kill_the_broker(case: harness.Case, dsn: str, tmp_path: Path, mosquitt
 
 
 async def test_b1_a_broker_killed_with_acknowledged_messages_loses_nothing(
-    tmp_path: Path, dsn: str, mosquitto: Mosquitto  # noqa: F811
+    tmp_path: Path, dsn: str, mosquitto: Mosquitto
 ) -> None:  # fmt: skip
     case = harness.Case(id="B1", seed=harness.seed(1), trials=harness.trials(2))
     await kill_the_broker(case, dsn, tmp_path, mosquitto)
@@ -70,7 +69,7 @@ def let_pubacks_free(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_b1_fails_when_a_puback_frees(
-    tmp_path: Path, dsn: str, mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch  # noqa: F811
+    tmp_path: Path, dsn: str, mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # fmt: skip
     let_pubacks_free(monkeypatch)
     case = harness.Case(id="B1-broken-puback_frees", seed=1, trials=1)
@@ -100,7 +99,7 @@ async def left_with_the_broker(broker: Mosquitto, home: Path) -> int:
 
 
 async def test_b1_a_broker_with_default_settings_loses_what_it_acknowledged_and_the_gateway_has_it(
-    tmp_path: Path, dsn: str, mosquitto: Mosquitto  # noqa: F811
+    tmp_path: Path, dsn: str, mosquitto: Mosquitto
 ) -> None:  # fmt: skip
     """Persistence on, everything else as Mosquitto comes: it saves every half hour, and queues 1,000 messages."""
     batches, resend_s = (2_000, 60.0) if harness.FULL else (150, 6.0)
@@ -138,7 +137,7 @@ async def test_b1_a_broker_with_default_settings_loses_what_it_acknowledged_and_
 
 
 async def stop_the_hub(
-    case: harness.Case, dsn: str, tmp_path: Path, mosquitto: Mosquitto, *, broken: bool = False  # noqa: F811
+    case: harness.Case, dsn: str, tmp_path: Path, mosquitto: Mosquitto, *, broken: bool = False
 ) -> None:  # fmt: skip
     """Let a gateway measure on while the hub takes nothing and the broker's queue is small; then let the hub take."""
     mosquitto.options = ["max_queued_messages 5"]
@@ -177,7 +176,7 @@ async def stop_the_hub(
 
 
 async def test_b5_while_the_hub_takes_nothing_the_gateway_keeps_all_of_it(
-    tmp_path: Path, dsn: str, mosquitto: Mosquitto  # noqa: F811
+    tmp_path: Path, dsn: str, mosquitto: Mosquitto
 ) -> None:  # fmt: skip
     case = harness.Case(id="B5", seed=harness.seed(5), trials=1)
     await stop_the_hub(case, dsn, tmp_path, mosquitto)
@@ -185,7 +184,7 @@ async def test_b5_while_the_hub_takes_nothing_the_gateway_keeps_all_of_it(
 
 
 async def test_b5_fails_when_a_puback_frees(
-    tmp_path: Path, dsn: str, mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch  # noqa: F811
+    tmp_path: Path, dsn: str, mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # fmt: skip
     let_pubacks_free(monkeypatch)
     case = harness.Case(id="B5-broken-puback_frees", seed=5, trials=1)

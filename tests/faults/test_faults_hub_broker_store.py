@@ -12,7 +12,6 @@ import pytest
 from tests.faults import harness
 from tests.faults.broker_store import DAMAGES, DEPLOY, HOOK, damage, run_hook
 from tests.faults.hub_world import enrol, field_gateway, gateway_config, home_below, running_hub, stored_readings, until
-from tests.hub.conftest import dsn, postgres  # noqa: F401 - fixtures
 from tests.real_mosquitto import Mosquitto
 from wire.keys import Algorithm, SigningKey
 
@@ -21,7 +20,7 @@ WAITING = 16  # a full window with the broker alone, in its queue and so in its 
 
 
 async def lose_the_store(
-    case: harness.Case, dsn: str, tmp_path: Path, mosquitto: Mosquitto, *, hook: bool = True  # noqa: F811
+    case: harness.Case, dsn: str, tmp_path: Path, mosquitto: Mosquitto, *, hook: bool = True
 ) -> None:  # fmt: skip
     """Leave batches with the broker alone, damage what it wrote down, start it as systemd does, and ask the oracle."""
     home, chance = home_below(tmp_path, "hub"), case.random
@@ -49,7 +48,7 @@ async def lose_the_store(
 
 
 async def test_b2_a_broker_with_a_damaged_store_starts_and_nothing_is_lost(
-    tmp_path: Path, dsn: str, mosquitto: Mosquitto  # noqa: F811
+    tmp_path: Path, dsn: str, mosquitto: Mosquitto
 ) -> None:  # fmt: skip
     case = harness.Case(id="B2", seed=harness.seed(2), trials=harness.trials(3))
     await lose_the_store(case, dsn, tmp_path, mosquitto)
@@ -57,7 +56,7 @@ async def test_b2_a_broker_with_a_damaged_store_starts_and_nothing_is_lost(
 
 
 async def test_b2_fails_without_the_start_up_hook(
-    tmp_path: Path, dsn: str, mosquitto: Mosquitto  # noqa: F811
+    tmp_path: Path, dsn: str, mosquitto: Mosquitto
 ) -> None:  # fmt: skip
     case = harness.Case(id="B2-broken-no_hook", seed=2, trials=1)
     with pytest.raises(AssertionError, match="Mosquitto ended at once"):

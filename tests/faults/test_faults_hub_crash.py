@@ -10,7 +10,6 @@ import pytest
 from hub.crash import Point, crash_points
 from tests.faults import harness
 from tests.faults.hub_world import HubProcess, enrol, field_gateway, gateway_config, home_below, stored_readings, until
-from tests.hub.conftest import dsn, postgres  # noqa: F401 - fixtures
 from tests.real_mosquitto import Mosquitto
 from wire.configuration import ConfigError
 
@@ -48,14 +47,14 @@ async def crash_often(
     return case
 
 
-def a_hub(tmp_path: Path, dsn: str, mosquitto: Mosquitto, broken: str = "") -> HubProcess:  # noqa: F811
+def a_hub(tmp_path: Path, dsn: str, mosquitto: Mosquitto, broken: str = "") -> HubProcess:
     return HubProcess(home_below(tmp_path, "hub"), dsn, mosquitto.port, broken)
 
 
 @pytest.mark.mosquitto
 @pytest.mark.postgres
 async def test_b3_a_hub_killed_after_its_commit_stores_nothing_twice(
-    tmp_path: Path, dsn: str, mosquitto: Mosquitto  # noqa: F811
+    tmp_path: Path, dsn: str, mosquitto: Mosquitto
 ) -> None:  # fmt: skip
     case = harness.Case(id="B3", seed=harness.seed(3), trials=harness.trials(8))
     await crash_often(case, AFTER_COMMIT, a_hub(tmp_path, dsn, mosquitto), tmp_path, mosquitto)
@@ -65,7 +64,7 @@ async def test_b3_a_hub_killed_after_its_commit_stores_nothing_twice(
 @pytest.mark.mosquitto
 @pytest.mark.postgres
 async def test_b4_a_hub_killed_before_its_commit_loses_nothing(
-    tmp_path: Path, dsn: str, mosquitto: Mosquitto  # noqa: F811
+    tmp_path: Path, dsn: str, mosquitto: Mosquitto
 ) -> None:  # fmt: skip
     case = harness.Case(id="B4", seed=harness.seed(4), trials=harness.trials(6))
     await crash_often(case, BEFORE_COMMIT, a_hub(tmp_path, dsn, mosquitto), tmp_path, mosquitto)
@@ -74,7 +73,7 @@ async def test_b4_a_hub_killed_before_its_commit_loses_nothing(
 
 @pytest.mark.mosquitto
 @pytest.mark.postgres
-async def test_b3_fails_without_the_dedup_key(tmp_path: Path, dsn: str, mosquitto: Mosquitto) -> None:  # noqa: F811
+async def test_b3_fails_without_the_dedup_key(tmp_path: Path, dsn: str, mosquitto: Mosquitto) -> None:
     async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
         await connection.execute("alter table batch drop constraint batch_pkey")
     case = harness.Case(id="B3-broken-no_dedup_key", seed=3, trials=2)
@@ -86,7 +85,7 @@ async def test_b3_fails_without_the_dedup_key(tmp_path: Path, dsn: str, mosquitt
 @pytest.mark.mosquitto
 @pytest.mark.postgres
 async def test_b4_fails_when_the_hub_acknowledges_before_its_commit(
-    tmp_path: Path, dsn: str, mosquitto: Mosquitto  # noqa: F811
+    tmp_path: Path, dsn: str, mosquitto: Mosquitto
 ) -> None:  # fmt: skip
     case = harness.Case(id="B4-broken-ack_before_commit", seed=4, trials=2)
     points = (Point.BEFORE_COMMIT,)

@@ -25,7 +25,6 @@ from tests.faults.hub_world import (
     stored_batches,
     until,
 )
-from tests.hub.conftest import dsn, postgres  # noqa: F401 - fixtures
 from tests.real_mosquitto import Mosquitto
 from wire.batch import Batch, parse_payload
 from wire.dsse import Envelope
@@ -107,7 +106,7 @@ async def clone_card(
 
 
 async def test_b13_two_writers_of_one_identity_part_and_neither_frees_the_others_batches(
-    tmp_path: Path, dsn: str, mosquitto: Mosquitto  # noqa: F811
+    tmp_path: Path, dsn: str, mosquitto: Mosquitto
 ) -> None:  # fmt: skip
     case = harness.Case(id="B13", seed=harness.seed(13), trials=1)
     await clone_card(tmp_path, dsn, mosquitto, case)
@@ -115,7 +114,7 @@ async def test_b13_two_writers_of_one_identity_part_and_neither_frees_the_others
 
 
 async def test_b13_fails_when_an_acknowledgement_is_not_bound_to_content(
-    tmp_path: Path, dsn: str, mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch  # noqa: F811
+    tmp_path: Path, dsn: str, mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # fmt: skip
     """A writer that believes numbers alone takes the other's acknowledgement, and never notices."""
     monkeypatch.setattr(DeliveryWindow, "_is_of_another_writer", lambda *_: False)
@@ -125,7 +124,7 @@ async def test_b13_fails_when_an_acknowledgement_is_not_bound_to_content(
 
 
 async def test_b13_a_gateway_on_an_older_copy_of_its_card_goes_on_in_a_new_epoch(
-    tmp_path: Path, dsn: str, mosquitto: Mosquitto  # noqa: F811
+    tmp_path: Path, dsn: str, mosquitto: Mosquitto
 ) -> None:  # fmt: skip
     case = harness.Case(id="B13-older-copy", seed=harness.seed(113), trials=1)
     async with running_hub(home_below(tmp_path, "hub"), dsn, mosquitto.port) as hub:

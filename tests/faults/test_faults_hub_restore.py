@@ -22,14 +22,13 @@ from tests.faults.hub_world import (
     stored_readings,
     until,
 )
-from tests.hub.conftest import dsn, postgres  # noqa: F401 - fixtures
 from tests.real_mosquitto import Mosquitto
 
 pytestmark = [pytest.mark.mosquitto, pytest.mark.postgres]
 DAY = 30  # batches of the lost day
 
 
-async def copy_database(dsn: str, source: str, target: str) -> None:  # noqa: F811
+async def copy_database(dsn: str, source: str, target: str) -> None:
     """Put a copy of one database in the place of another, as a restore from a backup does."""
     async with await psycopg.AsyncConnection.connect(dsn, dbname="postgres", autocommit=True) as connection:
         names = {"target": sql.Identifier(target), "source": sql.Identifier(source)}
@@ -37,7 +36,7 @@ async def copy_database(dsn: str, source: str, target: str) -> None:  # noqa: F8
         await connection.execute(sql.SQL("create database {target} template {source}").format(**names))
 
 
-async def drop_database(dsn: str, name: str) -> None:  # noqa: F811
+async def drop_database(dsn: str, name: str) -> None:
     async with await psycopg.AsyncConnection.connect(dsn, dbname="postgres", autocommit=True) as connection:
         await connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
 
@@ -88,7 +87,7 @@ async def restore(case: harness.Case, hub: HubProcess, tmp_path: Path, mosquitto
 
 
 async def test_b9_gateways_refill_what_a_restored_hub_lacks(
-    tmp_path: Path, dsn: str, mosquitto: Mosquitto  # noqa: F811
+    tmp_path: Path, dsn: str, mosquitto: Mosquitto
 ) -> None:  # fmt: skip
     hub = HubProcess(home_below(tmp_path, "hub"), dsn, mosquitto.port)
     case = harness.Case(id="B9", seed=harness.seed(9))
@@ -99,7 +98,7 @@ async def test_b9_gateways_refill_what_a_restored_hub_lacks(
 
 
 async def test_b9_fails_when_the_hub_does_not_notice(
-    tmp_path: Path, dsn: str, mosquitto: Mosquitto  # noqa: F811
+    tmp_path: Path, dsn: str, mosquitto: Mosquitto
 ) -> None:  # fmt: skip
     hub = HubProcess(home_below(tmp_path, "hub"), dsn, mosquitto.port, "no_restore_detection")
     case = harness.Case(id="B9-broken-no_restore_detection", seed=9)
@@ -109,7 +108,7 @@ async def test_b9_fails_when_the_hub_does_not_notice(
 
 
 async def test_b9_an_operator_can_begin_a_new_incarnation(
-    tmp_path: Path, dsn: str, mosquitto: Mosquitto  # noqa: F811
+    tmp_path: Path, dsn: str, mosquitto: Mosquitto
 ) -> None:  # fmt: skip
     hub = HubProcess(home_below(tmp_path, "hub"), dsn, mosquitto.port)
     first = hub.run("begin-incarnation")["incarnation"]

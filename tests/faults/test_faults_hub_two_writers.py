@@ -14,8 +14,8 @@ from hub.store.batches import BatchStore
 from hub.store.database import Database
 from hub.store.deliveries import Delivery
 from tests.faults import harness, hub_broken
-from tests.hub.conftest import database, dsn, enrol, postgres  # noqa: F401 - fixtures
 from tests.hub.written import BEGAN_MS, Log, series
+from tests.hub_database import enrol
 from wire.identity import GatewayId
 
 pytestmark = pytest.mark.postgres
@@ -70,7 +70,7 @@ def arrivals(writers: tuple[Writer, Writer], chance: random.Random) -> Iterator[
     yield writers[0].batches + writers[1].batches
 
 
-async def stored_payloads(database: Database) -> set[str]:  # noqa: F811
+async def stored_payloads(database: Database) -> set[str]:
     async with database.connection() as connection:
         rows: list[Any] = await (
             await connection.execute("select encode(payload_sha256, 'hex') from batch order by 1")
@@ -78,7 +78,7 @@ async def stored_payloads(database: Database) -> set[str]:  # noqa: F811
     return {row[0] for row in rows}
 
 
-async def write_side_by_side(case: harness.Case, database: Database) -> None:  # noqa: F811
+async def write_side_by_side(case: harness.Case, database: Database) -> None:
     """Let two writers send in every trial; what one would free and the hub does not hold is lost."""
     chance = case.random
     store = BatchStore(database)
@@ -99,7 +99,7 @@ async def write_side_by_side(case: harness.Case, database: Database) -> None:  #
                     case.notes.append(f"{writer.name} of trial {trial} was not warned")
 
 
-async def test_b13_no_acknowledgement_frees_the_other_writers_batches(database: Database) -> None:  # noqa: F811
+async def test_b13_no_acknowledgement_frees_the_other_writers_batches(database: Database) -> None:
     case = harness.Case(id="B13-acks", seed=harness.seed(13), trials=harness.trials(QUICK))
     await write_side_by_side(case, database)
     case.close(points=["fork_seen"])
@@ -109,7 +109,7 @@ async def test_b13_no_acknowledgement_frees_the_other_writers_batches(database: 
     "throw", [hub_broken.broken_links_ignored, hub_broken.numbers_only], ids=lambda throw: throw.__name__
 )
 async def test_b13_fails_when_the_acknowledgement_is_not_bound_to_content(
-    database: Database, monkeypatch: pytest.MonkeyPatch, throw: Callable[[hub_broken.Patch], None]  # noqa: F811
+    database: Database, monkeypatch: pytest.MonkeyPatch, throw: Callable[[hub_broken.Patch], None]
 ) -> None:  # fmt: skip
     throw(monkeypatch.setattr)
     case = harness.Case(id=f"B13-broken-{throw.__name__}", seed=13, trials=QUICK)

@@ -19,9 +19,9 @@ from hub.store.admission import Admitted, judge
 from hub.store.database import open_database
 from tests.faults import harness
 from tests.faults.hub_world import home_below, running_hub
-from tests.hub.conftest import Server, enrol, postgres  # noqa: F401 - fixtures
 from tests.hub.unset_clock import Boot, BootLog
 from tests.hub.written import Log, reading, series
+from tests.hub_database import Server, enrol
 from tests.real_mosquitto import Mosquitto
 from wire.ack import AckError, open_ack
 from wire.identity import GatewayId
@@ -160,7 +160,7 @@ async def run(
 
 
 async def test_b10_over_the_wire_any_schedule_leaves_the_tables_of_the_clean_run(
-    tmp_path: Path, postgres: Server, mosquitto: Mosquitto  # noqa: F811
+    tmp_path: Path, postgres: Server, mosquitto: Mosquitto
 ) -> None:  # fmt: skip
     written, batches = logs()
     case = harness.Case(id="B10-wire", seed=harness.seed(10))
@@ -192,7 +192,7 @@ async def test_b10_over_the_wire_any_schedule_leaves_the_tables_of_the_clean_run
 
 
 async def test_b10_over_the_wire_fails_without_the_dedup_key(
-    tmp_path: Path, postgres: Server, mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch  # noqa: F811
+    tmp_path: Path, postgres: Server, mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # fmt: skip
     written, batches = logs()
     everything = list(range(len(batches)))

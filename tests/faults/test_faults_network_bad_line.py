@@ -13,7 +13,6 @@ from tests.faults import harness
 from tests.faults.hub_world import stored_readings, until
 from tests.faults.network_bed import World, cable, far_broker, line, world  # noqa: F401 - fixtures
 from tests.faults.network_line import Line
-from tests.hub.conftest import dsn, postgres  # noqa: F401 - fixtures
 from tests.real_mosquitto import Mosquitto
 
 pytestmark = [pytest.mark.mosquitto, pytest.mark.postgres]

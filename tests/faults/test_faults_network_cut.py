@@ -25,7 +25,6 @@ from tests.faults.hub_world import (
     until,
 )
 from tests.faults.network_relay import CuttingRelay, cutting_relay
-from tests.hub.conftest import dsn, postgres  # noqa: F401 - fixtures
 from tests.real_mosquitto import Mosquitto, free_port
 from wire.backoff import Backoff
 from wire.mqtt import Broker, Link, Terms, Unavailable
@@ -69,7 +68,7 @@ class Lane:
         case.trials += 1
 
 
-async def lane_to(stack: AsyncExitStack, home: Path, name: str, dsn: str, broker: Mosquitto, hub: Hub) -> Lane:  # noqa: F811
+async def lane_to(stack: AsyncExitStack, home: Path, name: str, dsn: str, broker: Mosquitto, hub: Hub) -> Lane:
     """Enrol and run one gateway."""
     relay = await stack.enter_async_context(cutting_relay(broker.port))
     config = gateway_config(home, name, relay.port, hub.key.public)
@@ -81,7 +80,7 @@ async def lane_to(stack: AsyncExitStack, home: Path, name: str, dsn: str, broker
 
 
 async def sweep(
-    case: harness.Case, cuts: Sequence[Cut], home: Path, dsn: str, broker: Mosquitto, lanes: int = LANES  # noqa: F811
+    case: harness.Case, cuts: Sequence[Cut], home: Path, dsn: str, broker: Mosquitto, lanes: int = LANES
 ) -> None:  # fmt: skip
     """Make every cut once, shared out over the lanes."""
     async with AsyncExitStack() as stack:
@@ -119,7 +118,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("at_once")
 async def test_c4_a_line_cut_after_any_byte_neither_wedges_nor_loses(
-    tmp_path: Path, dsn: str, mosquitto: Mosquitto  # noqa: F811
+    tmp_path: Path, dsn: str, mosquitto: Mosquitto
 ) -> None:  # fmt: skip
     case = harness.Case(id="C4", seed=harness.seed(44))
     await sweep(case, places(case, harness.trials(60, full=FURTHEST + 1)), tmp_path, dsn, mosquitto)
@@ -128,7 +127,7 @@ async def test_c4_a_line_cut_after_any_byte_neither_wedges_nor_loses(
 
 @pytest.mark.usefixtures("at_once")
 async def test_c4_fails_when_sent_is_taken_for_stored(
-    tmp_path: Path, dsn: str, mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch  # noqa: F811
+    tmp_path: Path, dsn: str, mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # fmt: skip
     async def careless(self: Delivery, link: Link, seq: int, *older: object) -> None:
         envelope = await self.spool.envelope(seq, self.window.epoch)

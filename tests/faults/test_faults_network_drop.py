@@ -12,7 +12,6 @@ from tests.faults import harness
 from tests.faults.hub_world import stored_readings, until
 from tests.faults.network_bed import World, cable, far_broker, local_port, world  # noqa: F401 - fixtures
 from tests.faults.network_namespace import Cable
-from tests.hub.conftest import dsn, postgres  # noqa: F401 - fixtures
 from tests.real_mosquitto import Mosquitto
 from wire.mqtt import Terms
 

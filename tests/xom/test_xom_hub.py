@@ -15,9 +15,9 @@ from hub.store.batches import BatchStore
 from hub.store.database import open_database
 from hub.store.embedded import embedded_postgres
 from hub.store.migrate import behind
-from tests.hub.conftest import dsn, enrol, postgres  # noqa: F401 - fixtures
 from tests.hub.unset_clock import Boot, BootLog
 from tests.hub.written import Log
+from tests.hub_database import enrol
 from tests.real_mosquitto import free_port
 from tests.xom.commands import refused, xom
 
@@ -93,7 +93,7 @@ def test_the_key_is_made_once_and_printed_for_gateways(tmp_path: Path) -> None:
 
 
 @pytest.mark.postgres
-async def test_clocks_shows_times_as_written_and_as_corrected(tmp_path: Path, dsn: str) -> None:  # noqa: F811
+async def test_clocks_shows_times_as_written_and_as_corrected(tmp_path: Path, dsn: str) -> None:
     log, boot = BootLog(), Boot(0)
     async with open_database(dsn) as database:
         await enrol(database, Log(log.gateway, log.key))

@@ -19,9 +19,9 @@ from psycopg.conninfo import conninfo_to_dict
 from hub.assembly import Hub
 from hub.config import Config, DatabaseSection, Http, Identity, Mqtt
 from hub.store.database import Database
-from tests.hub.conftest import Server, enrol
 from tests.hub.ingest.running import Station, answer, counter, items, running_hub, station, until
 from tests.hub.written import BEGAN_MS, Log, gap, reading, series
+from tests.hub_database import Server, enrol
 from tests.real_mosquitto import Mosquitto
 from wire import dsse
 from wire.ack import Anchor

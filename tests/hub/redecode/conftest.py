@@ -9,8 +9,8 @@ import pytest
 
 from codec.profiles import ProfileLibrary
 from hub.store.database import Database, open_database
-from tests.hub.conftest import Server, _fresh_name
 from tests.hub.redecoding import library_at
+from tests.hub_database import Server, fresh_name
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def right(tmp_path: Path) -> ProfileLibrary:
 @pytest.fixture
 async def other(postgres: Server) -> AsyncIterator[Database]:
     """The hub whose gateways had the right library from the start."""
-    name = _fresh_name()
+    name = fresh_name()
     async with open_database(await postgres.make(name), pool_size=4) as opened:
         yield opened
     await postgres.drop(name)

@@ -19,7 +19,6 @@ from hub.store.batches import BatchStore
 from hub.store.database import Database
 from hub.store.derivations import RedecodeRunning, list_derivations, list_superseded
 from hub.store.inventory import list_datastreams
-from tests.hub.conftest import enrol
 from tests.hub.redecoding import (
     LEVEL,
     LOGGER,
@@ -37,6 +36,7 @@ from tests.hub.redecoding import (
     uplink,
 )  # fmt: skip
 from tests.hub.written import BEGAN, Log
+from tests.hub_database import enrol
 from wire.identity import GatewayId
 
 pytestmark = pytest.mark.postgres

@@ -15,10 +15,10 @@ from hub.store.batches import BatchStore
 from hub.store.database import Database
 from hub.store.derivations import Scope, list_superseded
 from hub.store.inventory import list_datastreams
-from tests.hub.conftest import enrol
 from tests.hub.redecoding import LEVEL, collected, dump, level_frames, logger_frames, order_of
 from tests.hub.unset_clock import TRUE_START_MS, Boot, BootLog
 from tests.hub.written import BEGAN, BEGAN_MS, Log
+from tests.hub_database import enrol
 from wire.identity import Epoch
 from wire.keys import SigningKey
 from wire.reading import ClockState, Frame, Reading

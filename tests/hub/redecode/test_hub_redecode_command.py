@@ -15,9 +15,9 @@ from hub.api.application import create_app
 from hub.crash import VARIABLE
 from hub.store.database import Database
 from hub.store.derivations import list_derivations
-from tests.hub.conftest import enrol
 from tests.hub.redecoding import TWIN, collected, dump, level_frames, library_at, store, uplink
 from tests.hub.written import Log
+from tests.hub_database import enrol
 from tests.xom.commands import xom_beside
 from wire.identity import GatewayId
 

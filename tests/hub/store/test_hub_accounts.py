@@ -16,8 +16,8 @@ from hub.store.database import Database, open_database
 from hub.store.deliveries import list_deliveries
 from hub.store.gaps import Gaps, list_gaps
 from hub.store.incidents import IncidentKind, list_incidents
-from tests.hub.conftest import Server, enrol
 from tests.hub.written import BEGAN_MS, Log, gap, series
+from tests.hub_database import Server, enrol
 from wire.batch import Cause, Event
 from wire.identity import Epoch, GatewayId
 

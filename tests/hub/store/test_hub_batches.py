@@ -14,8 +14,8 @@ from hub.store.batches import BatchStore, Committed, NotEnrolled, Outcome
 from hub.store.database import Connection, Database, StoreUnavailable
 from hub.store.deliveries import list_deliveries
 from hub.store.rows import TIME_UNCERTAIN
-from tests.hub.conftest import enrol
 from tests.hub.written import BEGAN_MS, Log, reading, series
+from tests.hub_database import enrol
 from wire.identity import GatewayId, SourceId
 from wire.reading import ClockState, Quality, Quantity, Reading, Undecoded
 

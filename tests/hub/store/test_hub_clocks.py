@@ -16,9 +16,9 @@ from hub.store.clocks import list_unset
 from hub.store.database import Database
 from hub.store.observations import read_page
 from tests.faults import harness
-from tests.hub.conftest import enrol
 from tests.hub.unset_clock import TRUE_START_MS, Boot, BootLog
 from tests.hub.written import Log
+from tests.hub_database import enrol
 from wire.identity import GatewayId
 from wire.reading import ClockState
 

@@ -13,8 +13,8 @@ from hub.store.batches import BatchStore
 from hub.store.database import Database
 from hub.store.deliveries import Delivery, list_deliveries
 from hub.store.incidents import IncidentKind, list_incidents
-from tests.hub.conftest import enrol
 from tests.hub.written import Log, gap, series
+from tests.hub_database import enrol
 from wire.ack import Anchor
 from wire.identity import Epoch, GatewayId
 
