@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final, Literal
 
-Shows = Literal["moving", "frozen", "black"]
+Shows = Literal["moving", "frozen", "black", "covered", "turned"]
 
 _WIDTH, _HEIGHT, _FPS = 320, 240, 20
 _FRAMES: Final = 12  # a key frame, and what follows it
@@ -30,7 +30,10 @@ _SDP: Final = (
 
 @dataclass(slots=True)
 class CameraPlayer:
-    """One camera. `seconds` is the time that its picture shows; a frozen one shows the same for ever."""
+    """One camera. `seconds` is the time that its picture shows; a frozen one shows the same for ever.
+
+    Covered is an even gray, as a cloth over the lens makes it; turned is another view, as well lit as the first.
+    """
 
     shows: Shows = "moving"
     seconds: Callable[[], float] = time.time
@@ -57,7 +60,7 @@ class CameraPlayer:
 
     async def _play(self, writer: asyncio.StreamWriter) -> None:
         at = 0 if self.shows == "frozen" else int(self.seconds() // 60)
-        frames = await asyncio.to_thread(encode, at, black=self.shows == "black")
+        frames = await asyncio.to_thread(encode, at, self.shows)
         sequence = 0
         with contextlib.suppress(OSError):
             for number, frame in enumerate(frames):
@@ -68,7 +71,7 @@ class CameraPlayer:
                 await asyncio.sleep(1 / _FPS)
 
 
-def encode(at: int, *, black: bool = False) -> list[bytes]:
+def encode(at: int, shows: Shows = "moving") -> list[bytes]:
     """Return some frames as Annex B byte streams, the first a key frame; `at` moves what moves in them."""
     import av  # FFmpeg's libraries: only where a camera plays
 
@@ -77,7 +80,7 @@ def encode(at: int, *, black: bool = False) -> list[bytes]:
     coder.framerate, coder.gop_size = Fraction(_FPS), _FRAMES
     coder.options = {"preset": "ultrafast", "tune": "zerolatency"}
     frame = av.VideoFrame(_WIDTH, _HEIGHT, "yuv420p")
-    for plane, data in zip(frame.planes, _planes(at, black=black), strict=True):
+    for plane, data in zip(frame.planes, _planes(at, shows), strict=True):
         plane.update(_padded(data, plane.width, plane.line_size))
     coded: list[bytes] = []
     for number in range(_FRAMES):
@@ -86,21 +89,23 @@ def encode(at: int, *, black: bool = False) -> list[bytes]:
     return coded + [bytes(packet) for packet in coder.encode(None)]
 
 
-def _planes(at: int, *, black: bool) -> Iterator[bytes]:
+def _planes(at: int, shows: Shows) -> Iterator[bytes]:
     """Light and two colours: squares that stay, and a bar that is elsewhere each time."""
     half = _WIDTH // 2 * (_HEIGHT // 2)
-    if black:
-        yield bytes([2]) * (_WIDTH * _HEIGHT)
+    if shows in ("black", "covered"):
+        yield bytes([2 if shows == "black" else 120 + at % 8]) * (_WIDTH * _HEIGHT)
     else:
         left = at * 37 % (_WIDTH - 40)
-        rows = [_row(down, left) for down in range(0, _HEIGHT, 20)]
+        rows = [_row(down, left, 5 if shows == "turned" else 7) for down in range(0, _HEIGHT, 20)]
         yield b"".join(row * 20 for row in rows)
     yield bytes([110]) * half
     yield bytes([140]) * half
 
 
-def _row(down: int, left: int) -> bytes:
-    squares = b"".join(bytes([40 + (across * 7 + down * 13) % 11 * 18]) * 20 for across in range(0, _WIDTH, 20))
+def _row(down: int, left: int, view: int) -> bytes:
+    squares = b"".join(
+        bytes([40 + (across // 20 * view + down // 20 * (view + 3)) % 11 * 18]) * 20 for across in range(0, _WIDTH, 20)
+    )
     bar = bytes(min(235, light + 40) for light in squares[left : left + 40])
     return squares[:left] + bar + squares[left + 40 :]
 

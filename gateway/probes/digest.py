@@ -88,7 +88,7 @@ def login(challenges: Iterable[str], credential: Credential) -> Login:
 def _split(challenge: str) -> Iterable[tuple[str, str]]:
     """One header may carry several challenges (RFC 7235 section 4.1)."""
     found = list(_SCHEME.finditer(challenge))
-    ends = [*(one.start() for one in found[1:]), len(challenge)]
+    ends = [*(one.start() for one in found), len(challenge)][1:]
     return [(one[1].lower(), challenge[one.end() : end]) for one, end in zip(found, ends, strict=True)]
 
 
