@@ -103,9 +103,8 @@ def _planes(at: int, shows: Shows) -> Iterator[bytes]:
 
 
 def _row(down: int, left: int, view: int) -> bytes:
-    squares = b"".join(
-        bytes([40 + (across // 20 * view + down // 20 * (view + 3)) % 11 * 18]) * 20 for across in range(0, _WIDTH, 20)
-    )
+    lights = [40 + (across * view + down // 20 * (view + 3)) % 11 * 18 for across in range(_WIDTH // 20)]
+    squares = b"".join(bytes([light]) * 20 for light in lights)
     bar = bytes(min(235, light + 40) for light in squares[left : left + 40])
     return squares[:left] + bar + squares[left + 40 :]
 

@@ -27,13 +27,13 @@ async def seen(folder: Path, *shows: Shows) -> list[Outcome]:
 
 
 async def test_a_picture_that_moves_is_plausible_again_and_again(tmp_path: Path) -> None:
-    for outcome in await seen(tmp_path, *["moving"] * 4):
+    for outcome in await seen(tmp_path, "moving", "moving", "moving", "moving"):
         assert (outcome.state, outcome.rung) == (State.OK, "plausible"), outcome
         assert {one.name: one.value for one in outcome.figures}["video_frames"] == 10
 
 
 async def test_a_picture_that_stands_still_for_too_long_is_frozen(tmp_path: Path) -> None:
-    outcomes = await seen(tmp_path, *["frozen"] * 4)
+    outcomes = await seen(tmp_path, "frozen", "frozen", "frozen", "frozen")
     assert [one.reason for one in outcomes] == [Reason.NONE, Reason.NONE, Reason.FROZEN, Reason.FROZEN]
 
 
