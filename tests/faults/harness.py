@@ -160,7 +160,7 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 def poll(
-    what: str, probe: Callable[[], T | None], *, deadline_s: float = 30.0, about: Callable[[], str] = lambda: ""
+    what: str, probe: Callable[[], T | None], *, deadline_s: float = 60.0, about: Callable[[], str] = lambda: ""
 ) -> T:
     """Return the probe's first answer that is neither None nor False.
 
