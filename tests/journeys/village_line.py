@@ -100,16 +100,13 @@ class Village:
     sensors: Mosquitto
     hub: Part[Hub]
     gateways: dict[GatewayId, Part[Gateway]]
-    registry: Path
     protobuf: bool
     truths: list[UplinkTruth] = field(default_factory=list)
     published: list[Published] = field(default_factory=list)
 
     async def start_hub(self) -> Hub:
         """Start the hub with the commune's registry."""
-        hub = await self.hub.start()
-        await hub.load_registry(self.registry)
-        return hub
+        return await self.hub.start()
 
     async def start_gateways(self) -> None:
         """Start all gateways and wait until they hear their sensors."""
@@ -199,6 +196,14 @@ def _is_confirmed(gateway: Gateway) -> bool:
 
 
 @asynccontextmanager
+async def _with_registry(config: Config, registry: Path) -> AsyncIterator[Hub]:
+    """A hub that knows its gateways before it hears the first of them."""
+    async with assemble_hub(config) as hub:
+        await hub.load_registry(registry)
+        yield hub
+
+
+@asynccontextmanager
 async def village_line(
     home: Path,
     *,
@@ -238,9 +243,8 @@ async def village_line(
         simulation=Simulation(commune, faults or Faults(), START_MS),
         clock=clock,
         sensors=sensors,
-        hub=Part(lambda: assemble_hub(hub_config)),
+        hub=Part(lambda: _with_registry(hub_config, registry)),
         gateways={config.gateway.id: _gateway(config, clock) for config in configs},
-        registry=registry,
         protobuf=protobuf,
     )
     try:
